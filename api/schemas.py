@@ -1,0 +1,368 @@
+"""What the county's API answers: the shapes that the portal and other systems read.
+
+Times are RFC 3339 in UTC, `[start, end)`. A figure that has no value says why in `status`; it is
+never 0 or NaN. The portal's types are generated from the OpenAPI document made of these models.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.wire import DeviceClass, EvidenceName, StateName
+
+
+class ApiModel(BaseModel):
+    """Base of every answer: unknown fields are a mistake of ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problem(ApiModel):
+    """Every failure that a page can show: what happened, what to do, and the technical line."""
+
+    code: str
+    title_zh: str
+    title_en: str
+    next_step_zh: str
+    next_step_en: str
+    detail: str = ""
+
+
+class Login(ApiModel):
+    """What a person types to sign in."""
+
+    username: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=256)
+
+
+Role = Literal["administrator", "statistician", "viewer", "auditor", "township", "enterprise"]
+
+
+class Session(ApiModel):
+    """Who is signed in."""
+
+    username: str
+    role: Role
+    enterprise: str | None = None
+    """For the role enterprise: the only plant whose data it sees."""
+    expires_at: datetime
+
+
+class Scope(ApiModel):
+    """What a figure is about."""
+
+    kind: Literal["county", "zone", "area", "industry", "enterprise"]
+    id: str
+    name_zh: str
+
+
+class Period(ApiModel):
+    """A local (Asia/Shanghai) day, month, quarter or year: `2026-11-23`, `2026-11`, `2026-Q4`, `2026`."""
+
+    id: str
+    kind: Literal["day", "month", "quarter", "year"]
+    start: datetime
+    end: datetime
+    complete: bool
+    """Whether the period is over."""
+
+
+class Parameter(ApiModel):
+    """A parameter of a definition, as used for this figure."""
+
+    name: str
+    value: float
+    unit: str
+    meaning_zh: str
+    meaning_en: str
+
+
+class Definition(ApiModel):
+    """A versioned KPI formula. A version is never edited."""
+
+    id: str
+    version: int
+    name_zh: str
+    name_en: str
+    formula_zh: str
+    formula_en: str
+    unit: str
+    parameters: list[Parameter]
+    source: str
+    note_zh: str = ""
+
+
+class Declared(ApiModel):
+    """What the plan declares for an indicator: never reproduced, only set beside the evidence."""
+
+    value: float
+    unit: str
+    year: int
+    scope_zh: str
+    note_zh: str
+
+
+class AssetCounts(ApiModel):
+    """How the assets in scope divide; `in_scope` is the sum of the other four."""
+
+    in_scope: int
+    shown: int
+    """In the numerator."""
+    unobserved: int
+    """Bound to a device, not shown, observed for less than the share q; or of an unconfirmed register."""
+    declared_unconnected: int
+    """Listed by a confirmed register without a device."""
+    shown_not: int
+    """Observed long enough, and not shown."""
+
+
+FigureStatus = Literal["ok", "provisional", "no-denominator", "no-data"]
+
+
+class Figure(ApiModel):
+    """One KPI at one scope and period, with everything that its reader may ask of it."""
+
+    definition: Definition
+    scope: Scope
+    period: Period
+    status: FigureStatus
+    value: float | None
+    lower: float | None
+    upper: float | None
+    """None beside a value: no upper bound is known."""
+    coverage: float | None
+    """Share of the period and perimeter that evidence supports, 0 to 1."""
+    numerator: float | None
+    denominator: float | None
+    unit: str
+    revision: int
+    computed_at: datetime
+    digest: str
+    """SHA-256 over the inputs: the same inputs give the same digest."""
+    declared: Declared | None = None
+    time_weighted: float | None = None
+    mean_of_enterprises: float | None = None
+    counts: AssetCounts | None = None
+    by_evidence: dict[EvidenceName, int] = Field(default_factory=dict)
+
+
+class IndicatorList(ApiModel):
+    """All figures of one scope and period."""
+
+    scope: Scope
+    period: Period
+    figures: list[Figure]
+
+
+class EvidenceRow(ApiModel):
+    """One asset or meter behind a figure, and what shows it."""
+
+    id: str
+    number: str
+    name_zh: str
+    enterprise_id: str
+    enterprise_zh: str
+    counted: Literal["numerator", "denominator-only", "unobserved", "excluded"]
+    reason_zh: str
+    reason_en: str
+    evidence: EvidenceName | None
+    gateway: str | None
+    device: str | None
+    observed_s: float
+    connected_s: float
+    first_proof_at: datetime | None
+    last_proof_at: datetime | None
+    quantity: float | None
+    unit: str
+    gaps: list[tuple[datetime, datetime]]
+    """Times of the period that nobody watched, longest first, at most 20."""
+
+
+class Explanation(ApiModel):
+    """A figure opened down to the machines, the evidence, the formula and the gaps behind it."""
+
+    figure: Figure
+    sentence_zh: str
+    sentence_en: str
+    formula_with_numbers: str
+    rows: list[EvidenceRow]
+    """Every asset or meter of the perimeter; their counts re-add to the figure exactly."""
+
+
+class Enterprise(ApiModel):
+    """An enterprise of the register."""
+
+    id: str
+    credit_code: str
+    name_zh: str
+    industry_id: str | None
+    industry_zh: str | None
+    zone_id: str | None
+    zone_zh: str | None
+    register_confirmed: bool
+    assets: int
+    networking_rate: float | None
+    cnc_rate: float | None
+
+
+class DeviceLive(ApiModel):
+    """How a device is now, as its gateway judges it. Volatile; never used for a figure."""
+
+    connection: Literal["connected", "not-connected", "gateway-silent", "never-seen"]
+    state: StateName
+    since: datetime | None
+    last_proof_at: datetime | None
+
+
+class Binding(ApiModel):
+    """Which device shows an asset or meter, and since which local day."""
+
+    gateway: str
+    device: str
+    role: Literal["state", "quantity"]
+    valid_from: date
+    valid_to: date | None
+
+
+class Asset(ApiModel):
+    """A production machine of the register, or a meter (`kind`)."""
+
+    id: str
+    kind: Literal["asset", "meter"]
+    number: str
+    name_zh: str
+    asset_class: str
+    control: Literal["cnc", "plc", "robot", "manual", "none"] | None
+    """How an asset is controlled; cnc, plc and robot count as numerically controlled."""
+    in_scope: bool
+    enterprise_id: str
+    enterprise_zh: str
+    manufacturer: str
+    model: str
+    serial: str
+    evidence: EvidenceName
+    bindings: list[Binding]
+    live: DeviceLive
+    announced_class: DeviceClass | None
+    announced: str
+    """Manufacturer, model and serial as the device announced them."""
+    today_connected_s: float | None
+    today_running_s: float | None
+    today_quantity: float | None
+    unit: str
+
+
+class Gateway(ApiModel):
+    """A gateway, and how it is."""
+
+    id: str
+    site_zh: str
+    enterprise_id: str
+    last_seen_at: datetime | None
+    silent: bool
+    backlog_batches: int
+    oldest_unsent_s: int
+    shed: dict[str, int]
+    devices: int
+    batches_journalled: int
+    conflicts: int
+    refused_rows: int
+    alarm_zh: str
+    alarm_en: str
+
+
+class LiveDevice(ApiModel):
+    """Presence of one device, with the asset or meter it is bound to."""
+
+    gateway: str
+    device: str
+    asset_id: str | None
+    live: DeviceLive
+
+
+class LiveSnapshot(ApiModel):
+    """Presence of everything the reader may see. `/api/v1/live/events` sends the same as
+    server-sent events named `live` on every change, at least every 5 s."""
+
+    at: datetime
+    devices: list[LiveDevice]
+
+
+class PlanIndicator(ApiModel):
+    """A row of the plan's indicator table, as printed, with what could be read as numbers."""
+
+    id: str
+    area_zh: str
+    indicator_zh: str
+    indicator_en: str
+    unit_zh: str
+    base_year: int | None
+    base_text: str
+    base_value: float | None
+    target_year: int | None
+    target_text: str
+    target_value: float | None
+    target_comparator: str
+    growth_text: str
+    direction: Literal["up", "down"]
+    kind: str
+    source: str
+    note: str
+
+
+class Plan(ApiModel):
+    """A development plan: a folder of tables, loaded as data."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    issued: str
+    years: str
+    indicators: list[PlanIndicator]
+    baselines: list[Declared]
+
+
+class Health(ApiModel):
+    """Whether the service is alive and ready, and the state of what stands behind it."""
+
+    alive: bool
+    ready: bool
+    version: str
+    checks: dict[str, str]
+
+
+class Page(ApiModel):
+    """Where in a long list an answer stands."""
+
+    offset: int
+    limit: int
+    total: int
+
+
+class EnterpriseList(ApiModel):
+    """Enterprises, in pages of at most 200."""
+
+    page: Page
+    items: list[Enterprise]
+
+
+class AssetList(ApiModel):
+    """Assets and meters, in pages of at most 500."""
+
+    page: Page
+    items: list[Asset]
+
+
+class GatewayList(ApiModel):
+    """All gateways the reader may see."""
+
+    items: list[Gateway]
+
+
+class PlanList(ApiModel):
+    """All plans, the newest first."""
+
+    items: list[Plan]

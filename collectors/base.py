@@ -1,0 +1,33 @@
+"""The contract that every collector keeps with the gateway's runner."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from collectors.model import Batch
+
+
+class Collector(Protocol):
+    """One link: a Modbus bus or host, an OPC UA server, an MQTT broker. The runner owns every retry.
+
+    The runner calls `connect`, then `read` in a loop, then `close`; after a LinkError it calls
+    `close` and, after `reconnect_s`, `connect` again on the same object. Cancelling any call ends
+    it within 2 s. A collector never writes to a machine.
+    """
+
+    link: str
+    """The link's address, without user or password: shown to people, unique in a gateway."""
+    reconnect_s: float
+    """Pause before the next `connect` after a lost link (Modbus, MQTT 2 s; OPC UA 5 s), jittered by the runner."""
+
+    async def connect(self) -> None:
+        """Open the link. LinkError: later, with back-off. ConfigError: stop this one, tell the operator."""
+
+    async def read(self) -> Batch:
+        """Wait for the next batch, polled or subscribed. LinkError: the link is lost.
+
+        Must be cancellable at every point without losing samples it has not handed over.
+        """
+
+    async def close(self) -> None:
+        """Give everything back. Safe twice, safe after a failed connect, done within 2 s."""

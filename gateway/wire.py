@@ -1,0 +1,327 @@
+"""The uplink contract: what a gateway says to its county, and what it hears back.
+
+MessagePack through msgspec, compressed with zstd; the same messages as JSON are accepted from people
+and third parties. This module is a leaf: it knows the columns of `metrics.record` and nothing of the
+gateway. A stored example of every version ever shipped stays in `tests/contract/wire/`.
+
+| message | route | direction |
+|---|---|---|
+| `Ingest` → `IngestAnswer` | POST /api/v1/ingest | interval records, announcements, gaps |
+| `Live` | POST /api/v1/live | volatile presence, every 5 s and on change |
+| `Announce` | POST /api/v1/announce | who each device says it is |
+| `Enroll` → `Enrolled` | POST /api/v1/enroll | one-time code against a credential |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+import numpy as np
+import zstandard
+
+from metrics.record import RECORD_COLUMNS, Records
+
+WIRE_VERSION: Final = 1
+CONTENT_TYPE_MSGPACK: Final = "application/msgpack"
+CONTENT_TYPE_JSON: Final = "application/json"
+CONTENT_ENCODING: Final = "zstd"
+MAX_ROWS: Final = 10_000
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+MAX_DECODED_BYTES: Final = 16 * 1024 * 1024
+_ZSTD_LEVEL: Final = 9  # small batches: 10 % fewer bytes than level 3 for microseconds more
+
+DeviceClass = Literal[
+    "cnc",
+    "robot",
+    "injection-moulding",
+    "machine",
+    "plc",
+    "meter-electricity",
+    "meter-water",
+    "meter-gas",
+    "mqtt-device",
+    "sparkplug-device",
+]
+EvidenceName = Literal["self-identified", "native", "retrofit", "declared"]
+StateName = Literal["unknown", "running", "idle", "fault", "off"]
+Direction = Literal["import", "export", "generation"]
+
+
+class WireError(ValueError):
+    """A body that is no valid message: too large, not decodable, wrong version, ragged columns."""
+
+
+class DeviceRef(msgspec.Struct, frozen=True, array_like=True):
+    """A row of a batch's device table: the device's id and the announcement that describes it."""
+
+    id: str
+    announcement: int = 0
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Stands for records that will never come. Times in s UTC, `[start_s, end_s)`."""
+
+    devices: list[str]
+    start_s: int
+    end_s: int
+    rows: int
+    reason: str
+    sequence: int = 0
+
+
+class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one device said of itself, dated and numbered by the gateway's outbox."""
+
+    number: int
+    at_ns: int
+    device: str
+    address: str
+    profile: str
+    device_class: DeviceClass
+    evidence: EvidenceName
+    manufacturer: str = ""
+    model: str = ""
+    serial: str = ""
+    product_uri: str = ""
+    carrier: str = ""
+    unit: str = ""
+    direction: Direction | Literal[""] = ""
+    liveness_s: float = 0.0
+    asset: str = ""
+    """The asset that the plant's file proposes for this device; the county decides."""
+
+
+class Ingest(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={
+        "version": "v",
+        "gateway": "g",
+        "epoch": "e",
+        "sequence": "s",
+        "previous": "p",
+        "rows": "n",
+        "devices": "d",
+        "columns": "c",
+        "gaps": "x",
+    },
+):
+    """One batch of interval records. `columns` holds one little-endian byte string a column.
+
+    `epoch` is the outbox's random 64 bits; `previous` names the (epoch, sequence) sent before this
+    one, or is None for the first of all.
+    """
+
+    gateway: str
+    epoch: int
+    sequence: int
+    rows: int
+    devices: list[DeviceRef]
+    columns: list[bytes]
+    previous: tuple[int, int] | None = None
+    gaps: list[Gap] = []
+    version: int = WIRE_VERSION
+
+
+class IngestJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same batch for people and third parties: columns as lists of integers, by name."""
+
+    gateway: str
+    epoch: int
+    sequence: int
+    devices: list[str]
+    columns: dict[str, list[int]]
+    previous: tuple[int, int] | None = None
+    gaps: list[Gap] = []
+    version: int = WIRE_VERSION
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """One row that is not stored, and why."""
+
+    index: int
+    column: str
+    value: int
+    expected: str
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """Sequences `[first, last]` of an epoch that the county lacks and asks for."""
+
+    epoch: int
+    first: int
+    last: int
+
+
+class IngestAnswer(msgspec.Struct, frozen=True):
+    """`journalled`: synced to the journal now. `duplicate`: it already was. `conflict`: the key was
+    journalled with other bytes; the gateway opens a new epoch and sends again."""
+
+    result: Literal["journalled", "duplicate", "conflict"]
+    epoch: int
+    sequence: int
+    accepted: int
+    refused: list[RefusedRow]
+    held: int
+    missing: list[Missing]
+    county_time_ns: int
+
+
+class DevicePresence(msgspec.Struct, frozen=True):
+    """How the gateway judges one device now. Times in ns UTC; 0: never."""
+
+    id: str
+    connected: bool
+    state: StateName
+    since_ns: int
+    last_proof_ns: int
+
+
+class Live(msgspec.Struct, frozen=True):
+    """Presence of all devices of a gateway, and how the gateway itself is."""
+
+    gateway: str
+    sent_ns: int
+    devices: list[DevicePresence]
+    backlog_batches: int = 0
+    oldest_unsent_s: int = 0
+    shed: dict[str, int] = {}
+    version: int = WIRE_VERSION
+
+
+class Announce(msgspec.Struct, frozen=True):
+    """Announcements in the order of their numbers."""
+
+    gateway: str
+    epoch: int
+    announcements: list[Announcement]
+    version: int = WIRE_VERSION
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The county's answer to `Live` and `Announce`."""
+
+    accepted: int
+    county_time_ns: int
+
+
+class Enroll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A one-time code, and what the hardware calls itself."""
+
+    code: str
+    hardware: str = ""
+
+
+class Enrolled(msgspec.Struct, frozen=True):
+    """The credential that the code was worth. It is shown once."""
+
+    gateway: str
+    credential: str
+    county_time_ns: int
+
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+_COLUMN_BYTES: Final = tuple(np.dtype(c.dtype).itemsize for c in RECORD_COLUMNS)
+
+
+def ingest_message(
+    gateway: str,
+    epoch: int,
+    sequence: int,
+    devices: list[DeviceRef],
+    records: Records,
+    *,
+    previous: tuple[int, int] | None = None,
+    gaps: list[Gap] | None = None,
+) -> Ingest:
+    """Put records into an envelope. Raises WireError above MAX_ROWS rows."""
+    if len(records) > MAX_ROWS:
+        raise WireError(f"{len(records)} rows, at most {MAX_ROWS} in a batch")
+    columns = [
+        np.ascontiguousarray(a, dtype=c.dtype).tobytes()
+        for c, a in zip(RECORD_COLUMNS, records.columns().values(), strict=True)
+    ]
+    return Ingest(gateway, epoch, sequence, len(records), devices, columns, previous, gaps or [])
+
+
+def records_of(message: Ingest) -> Records:
+    """The records of a batch as views of its bytes: nothing is copied.
+
+    Raises WireError where the number of columns or a column's length does not fit `rows`.
+    """
+    if len(message.columns) != len(RECORD_COLUMNS):
+        raise WireError(f"{len(message.columns)} columns, expected {len(RECORD_COLUMNS)}")
+    arrays: dict[str, Any] = {}
+    for column, width, raw in zip(RECORD_COLUMNS, _COLUMN_BYTES, message.columns, strict=True):
+        if len(raw) != message.rows * width:
+            raise WireError(f"column {column.name}: {len(raw)} bytes, expected {message.rows} × {width}")
+        arrays[column.name] = np.frombuffer(raw, column.dtype)
+    return Records(**arrays)
+
+
+def from_json(message: IngestJson) -> Ingest:
+    """The binary form of a JSON batch. Raises WireError naming the column that is wrong."""
+    known = {c.name for c in RECORD_COLUMNS}
+    unknown = sorted(message.columns.keys() - known)
+    missing = sorted(known - message.columns.keys())
+    if unknown or missing:
+        raise WireError(f"columns not known: {unknown}; columns missing: {missing}")
+    try:
+        records = Records.from_columns(message.columns)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise WireError(str(error)) from error
+    devices = [DeviceRef(name) for name in message.devices]
+    return ingest_message(
+        message.gateway, message.epoch, message.sequence, devices, records, previous=message.previous, gaps=message.gaps
+    )
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """MessagePack, compressed: the body of a request."""
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(msgspec.msgpack.encode(message))
+
+
+def decompress(body: bytes) -> bytes:
+    """The MessagePack of a compressed body. Raises WireError for a damaged, or a too large one."""
+    if len(body) > MAX_BODY_BYTES:
+        raise WireError(f"body of {len(body)} bytes, at most {MAX_BODY_BYTES}")
+    try:
+        declared = zstandard.frame_content_size(body)
+        if declared > MAX_DECODED_BYTES:
+            raise WireError(f"body unpacks to {declared} bytes, at most {MAX_DECODED_BYTES}")
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_DECODED_BYTES)
+    except zstandard.ZstdError as error:
+        raise WireError(f"body is not a whole zstd frame: {error}") from error
+
+
+def decode(body: bytes, kind: type[M]) -> M:
+    """Read a compressed MessagePack body as `kind`. Raises WireError saying what is wrong."""
+    return _checked(lambda: msgspec.msgpack.decode(decompress(body), type=kind))
+
+
+def decode_json(body: bytes, kind: type[M]) -> M:
+    """Read a JSON body as `kind`. Raises WireError saying what is wrong."""
+    if len(body) > MAX_DECODED_BYTES:
+        raise WireError(f"body of {len(body)} bytes, at most {MAX_DECODED_BYTES}")
+    return _checked(lambda: msgspec.json.decode(body, type=kind))
+
+
+def _checked(read: Callable[[], M]) -> M:
+    try:
+        message = read()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WireError(f"not a valid message: {error}") from error
+    version = getattr(message, "version", WIRE_VERSION)
+    if version != WIRE_VERSION:
+        raise WireError(f"wire version {version}, this service reads {WIRE_VERSION}")
+    return message
+
+
+def digest(body: bytes) -> str:
+    """SHA-256 of a body, in hex: tells a batch sent again from another one under its key."""
+    return hashlib.sha256(body).hexdigest()
