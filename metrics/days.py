@@ -1,0 +1,163 @@
+"""Day states: what one device did on one local day, as exact integers.
+
+`day_states` reduces a day's interval records to one row per device. Rows merge by sum, min, max and
+or, in any order and any split, to the same bits; they are what figures and pages read. A day is a day
+in Asia/Shanghai.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.record import Records
+
+NEVER: Final = -1
+"""A time that did not happen, in s UTC; also a reading that is not known."""
+
+
+class DayColumn(NamedTuple):
+    """One column of the day states: its name, numpy type, unit, how two rows merge, and meaning."""
+
+    name: str
+    dtype: str
+    unit: str
+    merge: str
+    meaning: str
+
+
+DAY_COLUMNS: Final[tuple[DayColumn, ...]] = (
+    DayColumn("day", "<i4", "local day", "key", "days since 1970-01-01 in Asia/Shanghai"),
+    DayColumn("device", "<u4", "index", "key", "row in the caller's table of devices"),
+    DayColumn("observed", "<u4", "0.1 s", "sum", "how long the gateway was watching"),
+    DayColumn("connected", "<u4", "0.1 s", "sum", "covered by proof of connection"),
+    DayColumn("running", "<u4", "0.1 s", "sum", "state running"),
+    DayColumn("idle", "<u4", "0.1 s", "sum", "state idle"),
+    DayColumn("fault", "<u4", "0.1 s", "sum", "state fault"),
+    DayColumn("off", "<u4", "0.1 s", "sum", "state off"),
+    DayColumn("first_connected_s", "<i8", "s, UTC", "min", "start of the first window with a proof; -1: none"),
+    DayColumn("last_connected_s", "<i8", "s, UTC", "max", "end of the last window with a proof; -1: none"),
+    DayColumn("quantity", "<i8", "0.001 of the unit", "sum", "counted by the device's carrier"),
+    DayColumn("quantity_idle", "<i8", "0.001 of the unit", "sum", "part of it while on and not running"),
+    DayColumn("quantity_estimated", "<i8", "0.001 of the unit", "sum", "part of it flagged estimated"),
+    DayColumn("quantity_span_s", "<i8", "s", "sum", "time that the quantity covers"),
+    DayColumn("first_reading", "<i8", "0.001 of the unit", "first", "the day's first counter reading; -1: none"),
+    DayColumn("first_reading_s", "<i8", "s, UTC", "first", "start of its window; -1: none"),
+    DayColumn("last_reading", "<i8", "0.001 of the unit", "last", "the day's last counter reading; -1: none"),
+    DayColumn("last_reading_s", "<i8", "s, UTC", "last", "start of its window; -1: none"),
+    DayColumn("parts", "<i8", "pieces", "sum", "pieces counted"),
+    DayColumn("good", "<i8", "samples", "sum", "samples of good quality"),
+    DayColumn("bad", "<i8", "samples", "sum", "samples of other than good quality"),
+    DayColumn("records", "<u4", "records", "sum", "records counted, supplements included"),
+    DayColumn("supplements", "<u4", "records", "sum", "of which parts 1, 2 …"),
+    DayColumn("duplicates", "<u4", "records", "sum", "not counted: same key, same content"),
+    DayColumn("conflicts", "<u4", "records", "sum", "not counted: same key, other content"),
+    DayColumn("overlaps", "<u4", "windows", "sum", "windows that began before another one had ended"),
+    DayColumn("flags", "<u4", "bits", "or", "see metrics.record.Flag; of every record counted"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DayStates:
+    """Rows by (day, device), ascending, each key once; see DAY_COLUMNS for types, units and merging.
+
+    A device without a record on a day has no row: nobody looked.
+    """
+
+    day: NDArray[np.int32]
+    device: NDArray[np.uint32]
+    observed: NDArray[np.uint32]
+    connected: NDArray[np.uint32]
+    running: NDArray[np.uint32]
+    idle: NDArray[np.uint32]
+    fault: NDArray[np.uint32]
+    off: NDArray[np.uint32]
+    first_connected_s: NDArray[np.int64]
+    last_connected_s: NDArray[np.int64]
+    quantity: NDArray[np.int64]
+    quantity_idle: NDArray[np.int64]
+    quantity_estimated: NDArray[np.int64]
+    quantity_span_s: NDArray[np.int64]
+    first_reading: NDArray[np.int64]
+    first_reading_s: NDArray[np.int64]
+    last_reading: NDArray[np.int64]
+    last_reading_s: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    good: NDArray[np.int64]
+    bad: NDArray[np.int64]
+    records: NDArray[np.uint32]
+    supplements: NDArray[np.uint32]
+    duplicates: NDArray[np.uint32]
+    conflicts: NDArray[np.uint32]
+    overlaps: NDArray[np.uint32]
+    flags: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.device)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No rows."""
+        return cls(**{c.name: np.empty(0, c.dtype) for c in DAY_COLUMNS})
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Every column by name, in the order of DAY_COLUMNS."""
+        return {c.name: getattr(self, c.name) for c in DAY_COLUMNS}
+
+    def take(self, selection: NDArray[Any] | slice) -> DayStates:
+        """The selected rows: a boolean mask, ascending indices or a slice."""
+        return DayStates(**{name: column[selection] for name, column in self.columns().items()})
+
+    def with_devices(self, table: NDArray[np.uint32]) -> DayStates:
+        """The same rows under other device indices: row i gets `table[device[i]]`, re-sorted.
+
+        For joining the states of several gateways in one table. Raises ValueError where two devices of
+        one day fall on one index.
+        """
+        raise NotImplementedError
+
+    def to_bytes(self) -> bytes:
+        """A stable form for storage: header, number of rows, then every column, little-endian.
+
+        The same states give the same bytes, on every machine.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Read what `to_bytes` wrote, as views of it. Raises ValueError for anything else."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """SHA-256 in hex over `to_bytes`: an unchanged digest means an unchanged day."""
+        raise NotImplementedError
+
+
+def day_states(records: Records, position: NDArray[np.int64] | None, day: int, n_devices: int) -> DayStates:
+    """Reduce one local day's records to one row per device that has any.
+
+    Parameters: `records` (n rows, any order; fastest sorted by device and start); `position` (n,) the
+    rows' places in the journal, lower is earlier (None: the order given); `day` the local day number;
+    `n_devices` rows in the table that `records.device` points into.
+
+    Of several records of one key (device, start, part) the one journalled first counts; the others are
+    counted as duplicates or conflicts. The parts of one window are added, their times capped at the
+    window's length (an overlap with an earlier window of that device counts once); quantities, parts
+    and samples are added. Integers throughout; extra memory does not grow with n where records are sorted.
+
+    Raises ValueError for a record that starts on another local day, a device outside the table, or
+    a position of another length.
+    """
+    raise NotImplementedError
+
+
+def merge(*states: DayStates) -> DayStates:
+    """Join day states; rows of one (day, device) merge column by column as DAY_COLUMNS says.
+
+    Associative and commutative, to the bit. The rows merged must come from different windows: split a
+    day's records by device or by time, never one window's parts, because times are capped per window.
+    """
+    raise NotImplementedError
