@@ -366,3 +366,35 @@ class PlanList(ApiModel):
     """All plans, the newest first."""
 
     items: list[Plan]
+
+
+class ScopeList(ApiModel):
+    """Everything that the reader may ask figures about: the county, its zones, industries and enterprises."""
+
+    items: list[Scope]
+
+
+class DefinitionList(ApiModel):
+    """All definitions, every version."""
+
+    items: list[Definition]
+
+
+class SeriesPoint(ApiModel):
+    """One period of a series; the whole figure is at `/api/v1/indicators` with the same period."""
+
+    period: Period
+    status: FigureStatus
+    value: float | None
+    lower: float | None
+    upper: float | None
+    coverage: float | None
+
+
+class Series(ApiModel):
+    """One figure over several periods of one kind, oldest first."""
+
+    definition: Definition
+    scope: Scope
+    unit: str
+    points: list[SeriesPoint]

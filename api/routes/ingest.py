@@ -1,0 +1,109 @@
+"""What gateways send. Bodies are msgspec messages of `gateway.wire`, as MessagePack in zstd or as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api.ingest import Sender
+from api.problems import ProblemError
+from api.runtime import County
+from api.schemas import Problem
+from gateway import wire
+
+_MESSAGES: Final = (wire.IngestJson, wire.IngestAnswer, wire.Live, wire.Announce, wire.Accepted)
+WIRE_SCHEMAS: Final[dict[str, Any]] = msgspec.json.schema_components(
+    _MESSAGES, ref_template="#/components/schemas/{name}"
+)[1]
+"""JSON Schemas of the messages, for the OpenAPI document."""
+
+
+def _docs(body: type, answer: type) -> dict[str, Any]:
+    return {
+        "security": [{"gateway": []}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                wire.CONTENT_TYPE_JSON: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}},
+                wire.CONTENT_TYPE_MSGPACK: {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "accepted",
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer.__name__}"}}},
+            }
+        },
+    }
+
+
+router = APIRouter(
+    prefix="/api/v1",
+    tags=["uplink"],
+    responses={
+        400: {"model": Problem, "description": "not a valid message"},
+        401: {"model": Problem, "description": "no valid credential"},
+        403: {"model": Problem, "description": "another gateway's credential"},
+        413: {"model": Problem, "description": "too large"},
+        503: {"model": Problem, "description": "busy, send again"},
+    },
+)
+
+
+def _sender(county: County, request: Request) -> Sender:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    sender = county.ingest.sender(token.strip()) if scheme.lower() == "bearer" else None
+    if sender is None:
+        raise ProblemError("gateway-unknown", headers={"www-authenticate": "Bearer"})
+    return sender
+
+
+async def _body(request: Request) -> tuple[bytes, bool]:
+    """The whole body, and whether it is JSON. Stops reading at the limit."""
+    is_json = request.headers.get("content-type", "").split(";")[0].strip() == wire.CONTENT_TYPE_JSON
+    limit = wire.MAX_DECODED_BYTES if is_json else wire.MAX_BODY_BYTES
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise ProblemError("too-large", f"{declared} bytes, at most {limit}")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise ProblemError("too-large", f"more than {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks), is_json
+
+
+def _answer(message: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(message), media_type="application/json")
+
+
+@router.post("/ingest", openapi_extra=_docs(wire.IngestJson, wire.IngestAnswer))
+async def ingest(request: Request) -> Response:
+    """Interval records. The answer `journalled` is given after they are synced to disk."""
+    county: County = request.app.state.county
+    sender = _sender(county, request)
+    body, is_json = await _body(request)
+    return _answer(await county.ingest.take(sender, body, is_json))
+
+
+@router.post("/live", openapi_extra=_docs(wire.Live, wire.Accepted))
+async def live(request: Request) -> Response:
+    """Presence: volatile, for the page only."""
+    county: County = request.app.state.county
+    sender = _sender(county, request)
+    body, is_json = await _body(request)
+    return _answer(county.ingest.take_live(sender, body, is_json))
+
+
+@router.post("/announce", openapi_extra=_docs(wire.Announce, wire.Accepted))
+async def announce(request: Request) -> Response:
+    """What devices say of themselves; kept with date and number."""
+    county: County = request.app.state.county
+    sender = _sender(county, request)
+    body, is_json = await _body(request)
+    return _answer(await county.ingest.take_announce(sender, body, is_json))

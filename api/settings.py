@@ -1,0 +1,77 @@
+"""Settings of the county service: `PLANTPULSE_…` in the environment, or in the file that `PLANTPULSE_ENV_FILE` names.
+
+Secrets never stand in the environment: a setting that ends in `_FILE` names a file that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be set; every default serves one county on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="PLANTPULSE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path("var/county")
+    """Folder of everything that the service keeps: journal, interval store, register (SQLite)."""
+    store_url: str = ""
+    """`duckdb:///path`; empty: a DuckDB file in the data folder."""
+    register_url: str = ""
+    """An SQLAlchemy URL; empty: an SQLite file in the data folder."""
+    register_password_file: Path | None = None
+    """File with the password of the register's database, put into `register_url`."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8600
+    today_refresh_s: Annotated[float, Field(gt=0)] = 300.0
+    """Today's day states are computed at most this often."""
+    session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
+    cookie_secure: bool = False
+    """Send the session cookie over HTTPS only: set it whenever the portal is served over HTTPS."""
+    journal_days: Annotated[int, Field(ge=1)] = 14
+    """How many days of journal are kept; received ranges are kept for ever."""
+    plan: str = "ninghai-14-5"
+    """The plan whose baselines, industries and zones apply: a folder of `plans_dir`."""
+    plans_dir: Path = Path(__file__).parent / "plans"
+    web_dir: Path = Path(__file__).parent / "web" / "dist"
+    """The built portal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("register_password_file", mode="after")
+    @classmethod
+    def _file_exists(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError(f"{path} is no file")
+        return path
+
+    @property
+    def register_address(self) -> str:
+        """The register's SQLAlchemy URL, password put in."""
+        if not self.register_url:
+            return f"sqlite:///{self.data_dir / 'register.sqlite'}"
+        if self.register_password_file is None:
+            return self.register_url
+        from sqlalchemy.engine import make_url
+
+        password = self.register_password_file.read_text(encoding="utf-8").strip()
+        return make_url(self.register_url).set(password=password).render_as_string(hide_password=False)
+
+    @property
+    def store_address(self) -> str:
+        """The interval store's URL."""
+        return self.store_url or f"duckdb:///{self.data_dir / 'store' / 'records.duckdb'}"
+
+    @property
+    def journal_dir(self) -> Path:
+        """Folder of the journal's day files."""
+        return self.data_dir / "journal"
+
+
+def load_settings() -> Settings:
+    """Settings from the environment and the environment file. Raises pydantic's ValidationError."""
+    return Settings(_env_file=os.environ.get("PLANTPULSE_ENV_FILE"))
