@@ -51,12 +51,14 @@ TRAITS: Final[dict[str, Traits]] = {
     "cnc": Traits((60, 140), (15, 40), 9.5, 1.8, 0.15),
     "robot": Traits((20, 40), (5, 20), 2.6, 0.6, 0.08),
     "moulding": Traits((30, 45), (5, 15), 21.0, 4.2, 0.3, parts_per_cycle=4, power_factor=0.82),
-    "lathe-meter": Traits((150, 400), (30, 120), 4.6, 0.75, 0.0, parts_per_cycle=1, power_factor=0.78),
+    "lathe-meter": Traits((150, 400), (30, 120), 4.6, 0.75, 0.0, power_factor=0.78),
     "edm": Traits((300, 900), (20, 60), 3.8, 0.9, 0.1),
     "stamping": Traits((5, 10), (5, 5), 11.0, 2.4, 0.1, parts_per_cycle=2),
     "assembly": Traits((25, 50), (5, 20), 1.2, 0.35, 0.05),
-    "meter-electricity": Traits((600, 1800), (60, 300), 14.0, 11.0, 6.0, faults_per_day=0.0, power_factor=0.91),
-    "meter-water": Traits((120, 600), (60, 300), 0.0, 0.0, 0.0, flow_m3_h=1.9, faults_per_day=0.0),
+    "meter-electricity": Traits(
+        (600, 1800), (60, 300), 14.0, 11.0, 6.0, parts_per_cycle=0, faults_per_day=0.0, power_factor=0.91
+    ),
+    "meter-water": Traits((120, 600), (60, 300), 0.0, 0.0, 0.0, parts_per_cycle=0, flow_m3_h=1.9, faults_per_day=0.0),
 }
 
 
