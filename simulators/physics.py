@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Final, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ LOCAL_OFFSET_S: Final = 8 * 3600
 STATES: Final = ("running", "idle", "fault", "off")
 _RUNNING, _IDLE, _FAULT, _OFF = range(4)
 _MAX_DAYS_KEPT: Final = 3
+_DAY_ZERO: Final = date(1970, 1, 1)
 
 Floats = NDArray[np.float64]
 Pattern = Literal["two-shifts", "always"]
@@ -97,6 +99,16 @@ def local_day(at_s: float) -> int:
 def day_start_s(day: int) -> int:
     """UTC time in s at which the Asia/Shanghai day number `day` begins."""
     return day * DAY_S - LOCAL_OFFSET_S
+
+
+def local_date(at_s: float) -> date:
+    """The Asia/Shanghai day that holds a UTC time in s, as a date."""
+    return _DAY_ZERO + timedelta(days=local_day(at_s))
+
+
+def date_start_s(day: date) -> int:
+    """UTC time in s at which a day of Asia/Shanghai begins."""
+    return day_start_s((day - _DAY_ZERO).days)
 
 
 class Machine:
