@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collectors.model import DeviceClass, Identity, Quality
 from metrics.record import Evidence
@@ -29,7 +29,7 @@ class Found:
     address: str
     device_class: DeviceClass
     evidence: Evidence
-    identity: Identity = Identity()
+    identity: Identity = field(default_factory=Identity)
     profile: str = ""
     """The profile that fits; blank where none does."""
     unit: int | None = None
