@@ -7,13 +7,17 @@ in Asia/Shanghai.
 
 from __future__ import annotations
 
+import hashlib
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.record import Records
+from metrics.record import DAY_S, Records, local_day_start_s
+from metrics.windows import reduce_windows
 
 NEVER: Final = -1
 """A time that did not happen, in s UTC; also a reading that is not known."""
@@ -58,6 +62,12 @@ DAY_COLUMNS: Final[tuple[DayColumn, ...]] = (
     DayColumn("overlaps", "<u4", "windows", "sum", "windows that began before another one had ended"),
     DayColumn("flags", "<u4", "bits", "or", "see metrics.record.Flag; of every record counted"),
 )
+
+_INT64_MAX: Final = int(np.iinfo(np.int64).max)
+_MAGIC: Final = b"PPDS"
+_FORMAT: Final = 1
+_HEADER: Final = struct.Struct("<4sHHQ")
+_ROW_BYTES: Final = sum(np.dtype(c.dtype).itemsize for c in DAY_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +127,49 @@ class DayStates:
         For joining the states of several gateways in one table. Raises ValueError where two devices of
         one day fall on one index.
         """
-        raise NotImplementedError
+        moved = np.asarray(table)[self.device].astype(np.uint32)
+        order = np.lexsort((moved, self.day))
+        states = DayStates(**{**self.take(order).columns(), "device": moved[order]})
+        if not states._keys_ascend():
+            raise ValueError("two devices of one day fall on one index")
+        return states
+
+    def _keys_ascend(self) -> bool:
+        later_day = self.day[1:] > self.day[:-1]
+        later_device = (self.day[1:] == self.day[:-1]) & (self.device[1:] > self.device[:-1])
+        return bool((later_day | later_device).all())
 
     def to_bytes(self) -> bytes:
         """A stable form for storage: header, number of rows, then every column, little-endian.
 
         The same states give the same bytes, on every machine.
         """
-        raise NotImplementedError
+        header = _HEADER.pack(_MAGIC, _FORMAT, len(DAY_COLUMNS), len(self))
+        return header + b"".join(np.ascontiguousarray(getattr(self, c.name), c.dtype).tobytes() for c in DAY_COLUMNS)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Read what `to_bytes` wrote, as views of it. Raises ValueError for anything else."""
-        raise NotImplementedError
+        if len(raw) < _HEADER.size:
+            raise ValueError(f"day states of {len(raw)} bytes, the header alone has {_HEADER.size}")
+        magic, form, columns, rows = _HEADER.unpack_from(raw)
+        if (magic, form, columns) != (_MAGIC, _FORMAT, len(DAY_COLUMNS)):
+            raise ValueError(f"not day states of format {_FORMAT}: {magic!r}, format {form}, {columns} columns")
+        if len(raw) != _HEADER.size + rows * _ROW_BYTES:
+            raise ValueError(f"day states of {len(raw)} bytes, expected {_HEADER.size} + {rows} × {_ROW_BYTES}")
+        offset = _HEADER.size
+        arrays: dict[str, NDArray[Any]] = {}
+        for column in DAY_COLUMNS:
+            arrays[column.name] = np.frombuffer(raw, column.dtype, rows, offset)
+            offset += arrays[column.name].nbytes
+        states = cls(**arrays)
+        if not states._keys_ascend():
+            raise ValueError("day states whose rows are not in order of day and device")
+        return states
 
     def digest(self) -> str:
         """SHA-256 in hex over `to_bytes`: an unchanged digest means an unchanged day."""
-        raise NotImplementedError
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
 def day_states(records: Records, position: NDArray[np.int64] | None, day: int, n_devices: int) -> DayStates:
@@ -149,9 +185,25 @@ def day_states(records: Records, position: NDArray[np.int64] | None, day: int, n
     and samples are added. Integers throughout; extra memory does not grow with n where records are sorted.
 
     Raises ValueError for a record that starts on another local day, a device outside the table, or
-    a position of another length.
+    a position of another length; OverflowError where a sum leaves its column.
     """
-    raise NotImplementedError
+    n = len(records)
+    if position is not None and len(position) != n:
+        raise ValueError(f"{len(position)} positions for {n} records")
+    if n == 0:
+        return DayStates.empty()
+    day_start_s = local_day_start_s(day)
+    first_s, last_s = int(records.start.min()), int(records.start.max())
+    if first_s < day_start_s or last_s >= day_start_s + DAY_S:
+        raise ValueError(f"records start at {first_s} to {last_s} s, outside local day {day}")
+    if int(records.device.max()) >= n_devices:
+        raise ValueError(f"device {int(records.device.max())}, the table has {n_devices}")
+    blocks = reduce_windows(records, position, day_start_s)
+    columns: dict[str, NDArray[Any]] = {
+        c.name: np.concatenate([block[c.name] for block in blocks]) for c in DAY_COLUMNS[1:]
+    }
+    columns["day"] = np.full(len(columns["device"]), day)
+    return _states(columns)
 
 
 def merge(*states: DayStates) -> DayStates:
@@ -159,5 +211,74 @@ def merge(*states: DayStates) -> DayStates:
 
     Associative and commutative, to the bit. The rows merged must come from different windows: split a
     day's records by device or by time, never one window's parts, because times are capped per window.
+    Raises OverflowError where a sum leaves its column.
     """
-    raise NotImplementedError
+    given = [s for s in states if len(s)]
+    if not given:
+        return DayStates.empty()
+    if len(given) == 1:
+        return given[0]
+    columns = {c.name: np.concatenate([getattr(s, c.name) for s in given]) for c in DAY_COLUMNS}
+    order = np.lexsort((columns["device"], columns["day"]))
+    columns = {name: column[order] for name, column in columns.items()}
+    day, device = columns["day"], columns["device"]
+    new = np.ones(len(day), np.bool_)
+    new[1:] = (day[1:] != day[:-1]) | (device[1:] != device[:-1])
+    heads = np.flatnonzero(new)
+    if len(heads) == len(day):
+        return _states(columns)
+    merged = {c.name: _merge_column(c, columns[c.name], heads) for c in DAY_COLUMNS if c.merge not in ("first", "last")}
+    merged |= _merge_readings(columns, np.cumsum(new) - 1, heads)
+    return _states(merged)
+
+
+def _merge_column(column: DayColumn, values: NDArray[Any], heads: NDArray[np.int64]) -> NDArray[Any]:
+    match column.merge:
+        case "key":
+            return values[heads]
+        case "sum":
+            return _exact_sums(values, heads, column.name)
+        case "or":
+            return np.bitwise_or.reduceat(values, heads)
+        case "max":
+            return np.maximum.reduceat(values, heads)
+        case _:  # min of what happened: NEVER is no time
+            earliest = np.minimum.reduceat(np.where(values == NEVER, _INT64_MAX, values), heads)
+            return np.where(earliest == _INT64_MAX, NEVER, earliest)
+
+
+def _merge_readings(
+    columns: Mapping[str, NDArray[Any]], key: NDArray[np.int64], heads: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """First and last reading by their times; `key` (rows,) numbers the group that each row belongs to."""
+    merged: dict[str, NDArray[Any]] = {}
+    for which, end in (("first", 0), ("last", -1)):
+        reading, at_s = columns[f"{which}_reading"], columns[f"{which}_reading_s"]
+        known = np.flatnonzero(at_s != NEVER)
+        order = known[np.lexsort((reading[known], at_s[known], key[known]))]
+        group = key[order]
+        chosen = order[np.searchsorted(group, np.unique(group), side="right" if end else "left") + end]
+        for name, values in ((f"{which}_reading", reading), (f"{which}_reading_s", at_s)):
+            merged[name] = np.full(len(heads), NEVER)
+            merged[name][key[chosen]] = values[chosen]
+    return merged
+
+
+def _exact_sums(values: NDArray[Any], heads: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+    wide = values.astype(np.int64)
+    longest = int(np.diff(heads, append=len(values)).max())
+    if int(np.abs(wide).max()) > _INT64_MAX // longest:
+        raise OverflowError(f"sums of {name} leave 63 bits")
+    return np.add.reduceat(wide, heads)
+
+
+def _states(columns: Mapping[str, NDArray[Any]]) -> DayStates:
+    """Cast each column to its type. Raises OverflowError where a value does not fit."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for column in DAY_COLUMNS:
+        values = columns[column.name]
+        top = np.iinfo(column.dtype).max
+        if int(values.max()) > top:
+            raise OverflowError(f"{column.name} of {int(values.max())}, at most {top}")
+        arrays[column.name] = values.astype(column.dtype)
+    return DayStates(**arrays)

@@ -45,7 +45,7 @@ class Meters:
     plant: NDArray[np.int64]
     """Index of the plant (enterprise or site) that the meter belongs to."""
     parent: NDArray[np.int64]
-    """Row of the meter that contains this one, -1: none. A SUB without one is contained in its plant's import meters."""
+    """Row of the meter that contains this one, -1: none. A SUB without one is under its plant's import meters."""
     rated_max: NDArray[np.int64]
     """Largest rate that the meter can count, 0.001 unit per hour; UNKNOWN_RATE: not known."""
 
