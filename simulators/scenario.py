@@ -201,9 +201,6 @@ class Scenario(_Strict):
         linked = [machine for _, machine in self.connections()]
         shown = [a.shown_by for a in self.assets if a.shown_by] + [m.shown_by for m in self.meters if m.shown_by]
         members = [i for m in self.machines for i in m.total_of]
-        for name in (*linked, *shown, *members):
-            if name not in known:
-                raise ValueError(f"没有机器 {name!r} / no machine {name!r} in machines")
         unique: tuple[tuple[str, list[Any]], ...] = (
             ("machines.id", [m.id for m in self.machines]),
             ("machines.device", [m.device for m in self.machines]),
@@ -217,6 +214,9 @@ class Scenario(_Strict):
             twice = sorted({str(i) for i in ids if ids.count(i) > 1})
             if twice:
                 raise ValueError(f"{what}：{twice} 出现两次 / {what}: {twice} stand twice")
+        for name in (*linked, *shown, *members):
+            if name not in known:
+                raise ValueError(f"没有机器 {name!r} / no machine {name!r} in machines")
         loose = sorted(known - set(linked))
         if loose:
             raise ValueError(f"机器 {loose} 没有连接，请写在 links 中 / machines {loose} have no connection in links")
@@ -326,7 +326,9 @@ def load(name_or_path: str | Path = DEFAULT) -> Scenario:
         return Scenario.model_validate(data)
     except ValidationError as error:
         faults = [
-            f"{path}: {'.'.join(map(str, fault['loc'])) or '-'} = {str(fault['input'])[:80]!r}: {fault['msg']}"
+            f"{path}: {'.'.join(map(str, fault['loc']))} = {str(fault['input'])[:80]!r}: {fault['msg']}"
+            if fault["loc"]
+            else f"{path}: {fault['msg']}"
             for fault in error.errors()
         ]
         raise ScenarioError("场景有错误 / the scenario has faults:\n" + "\n".join(faults)) from error
