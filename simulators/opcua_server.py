@@ -1,0 +1,172 @@
+"""Simulated machines on an OPC UA server: instances of the companion specifications' own types.
+
+A CNC machine is a MachineToolType below `Machines`, a robot a MotionDeviceSystemType in `DeviceSet`;
+several machines may share one server. Values carry the source timestamp of the machine's own moment
+and change only when they do, as a reporting-by-exception server's do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from asyncua import Server, ua
+from asyncua.server.internal_server import InternalServer
+
+from simulators.ledger import Ledger
+from simulators.opcua_faces import CncFace, Face, RobotFace
+from simulators.opcua_instances import Instances
+from simulators.opcua_nodesets import APPLICATION_URI, TypeSpace, type_space
+from simulators.physics import Machine
+
+_FACES: Final = {"cnc": CncFace, "robot": RobotFace}
+_OWN_NAMESPACE: Final = 1
+_UNPLUGGED: Final = ua.StatusCode(ua.StatusCodes.BadNoCommunication)
+
+
+class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not checked
+    """asyncua's server over a type space instead of its standard address space alone."""
+
+    def __init__(self, types: TypeSpace) -> None:
+        super().__init__()
+        self._types = types
+
+    async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
+        # asyncua keeps its nodes in this mapping; its own lazily loaded shelf is put here the same way
+        self.aspace._nodes = self._types.nodes()
+
+
+class OpcuaMachines:
+    """Machines on one OPC UA server, security policy None, anonymous.
+
+    Parameters: `machines` of kind cnc or robot, `ledger` of what is served (kWh, pieces), `port`
+    (0: a free one), `period_s` between updates, `vendor_namespaces` registered before the companion
+    specifications' (so that indices differ from server to server, as they do in the field), `now_s`
+    the machines' clock (s UTC). Raises ValueError for another kind; `start` raises
+    NodesetsMissingError and OSError (port taken).
+    """
+
+    def __init__(
+        self,
+        machines: Sequence[Machine],
+        ledger: Ledger,
+        *,
+        port: int = 0,
+        period_s: float = 1.0,
+        vendor_namespaces: Sequence[str] = (),
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        for machine in machines:
+            if machine.kind not in _FACES:
+                raise ValueError(f"{machine.id}: kind {machine.kind!r} 没有 OPC UA 形式 / has no OPC UA face")
+        self._machines = list(machines)
+        self._ledger = ledger
+        self._port = port
+        self._period_s = period_s
+        self._vendor_namespaces = tuple(vendor_namespaces)
+        self._now_s = now_s
+        self._server: Server | None = None
+        self._updates: asyncio.Task[None] | None = None
+        self._faces: dict[str, Face] = {}
+        self._shown: dict[str, dict[ua.NodeId, ua.Variant]] = {}
+        self._unplugged: set[str] = set()
+
+    @property
+    def address(self) -> str:
+        """`opc.tcp://127.0.0.1:port`, once started."""
+        return f"opc.tcp://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Build the address space, serve every machine's present values, listen."""
+        types = await asyncio.to_thread(type_space, self._vendor_namespaces)
+        server = Server(iserver=_TypedServer(types))
+        await server.init()
+        await server.set_application_uri(APPLICATION_URI)
+        await server.nodes.namespace_array.write_value(list(types.namespaces))
+        server.set_server_name("PlantPulse simulator")
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        server.set_identity_tokens([ua.AnonymousIdentityToken])
+        server.set_endpoint(self.address)
+        instances = Instances(server.iserver.aspace, _OWN_NAMESPACE)
+        self._faces = {m.id: _FACES[m.kind](m, instances, types) for m in self._machines}
+        self._shown = {machine_id: {} for machine_id in self._faces}
+        self._server = server
+        at_s = self._now_s()
+        for machine_id, face in self._faces.items():
+            await self._write(face.constants, ua.StatusCode(), at_s)
+            await self._serve(machine_id, at_s)
+        await server.start()
+        self._port = server.bserver._server.sockets[0].getsockname()[1]
+        for endpoint in server.iserver.endpoints:  # announced with port 0 until the socket knew better
+            endpoint.EndpointUrl = self.address
+        self._updates = asyncio.create_task(self._update(), name=f"opcua simulator {self._port}")
+
+    async def stop(self) -> None:
+        """Close every connection and the socket. Safe twice, and after a failed start."""
+        updates, self._updates = self._updates, None
+        if updates is not None:
+            updates.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await updates
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+
+    async def unplug(self, machine_id: str) -> None:
+        """Cut one machine off its server: its live nodes turn BadNoCommunication. Raises KeyError."""
+        face = self._faces[machine_id]
+        if machine_id in self._unplugged:
+            return
+        self._unplugged.add(machine_id)
+        at_s = self._now_s()
+        nothing = ua.Variant(None, ua.VariantType.Null)
+        await self._write(dict.fromkeys(face.live.values(), nothing), _UNPLUGGED, at_s)
+        self._shown[machine_id].clear()
+        self._ledger.linked(machine_id, at_s, False)
+
+    async def plug(self, machine_id: str) -> None:
+        """Bring it back with its present values. Raises KeyError."""
+        if machine_id not in self._faces:
+            raise KeyError(machine_id)
+        if machine_id not in self._unplugged:
+            return
+        self._unplugged.discard(machine_id)
+        at_s = self._now_s()
+        self._ledger.linked(machine_id, at_s, True)
+        await self._serve(machine_id, at_s)
+
+    async def _update(self) -> None:
+        while True:
+            await asyncio.sleep(self._period_s)
+            at_s = self._now_s()
+            for machine_id in self._faces:
+                await self._serve(machine_id, at_s)
+
+    async def _serve(self, machine_id: str, at_s: float) -> None:
+        """Advance a machine, unplugged or not, and write what of it changed."""
+        face, shown = self._faces[machine_id], self._shown[machine_id]
+        face.machine.advance(at_s)
+        if machine_id in self._unplugged:
+            return
+        changed = {node: variant for node, variant in face.values().items() if shown.get(node) != variant}
+        if not changed:
+            return
+        shown.update(changed)
+        served = face.served()
+        self._ledger.served(machine_id, at_s, state=served.state, quantity=served.quantity_kwh, parts=served.parts)
+        await self._write(changed, ua.StatusCode(), at_s)
+
+    async def _write(self, values: dict[ua.NodeId, ua.Variant], status: ua.StatusCode, at_s: float) -> None:
+        if self._server is None:
+            return
+        moment = datetime.fromtimestamp(at_s, UTC)
+        for node, variant in values.items():
+            value = ua.DataValue(variant, status, SourceTimestamp=moment, ServerTimestamp=moment)
+            status = await self._server.iserver.aspace.write_attribute_value(node, ua.AttributeIds.Value, value)
+            if not status.is_good():
+                raise ValueError(f"{node.Identifier}: {status.name}")
