@@ -72,8 +72,10 @@ class Ledger:
         page.trim()
 
     def linked(self, device: str, at_s: float, up: bool) -> None:
-        """Note that `device` was plugged in (`up`) or cut off at `at_s`."""
-        self._pages.setdefault(device, _Page()).links.append((at_s, up))
+        """Note that `device` was plugged in (`up`) or cut off at `at_s`; what is already so is not noted again."""
+        links = self._pages.setdefault(device, _Page()).links
+        if not links or links[-1][1] != up:
+            links.append((at_s, up))
 
     def devices(self) -> list[str]:
         """Every device that served something or was plugged, sorted."""

@@ -16,6 +16,7 @@ def test_rows_keep_what_was_served_and_null_where_nothing_was(tmp_path: Path) ->
     ledger.served("m-1", 10.0, state="running", quantity=4.5, parts=7)
     ledger.served("m-1", 11.0, quantity=4.6)
     ledger.linked("m-2", 12.0, up=False)
+    ledger.linked("m-2", 12.5, up=False)
     ledger.dump(tmp_path / "sub" / "ledger.json")
     pages = json.loads((tmp_path / "sub" / "ledger.json").read_text(encoding="utf-8"))
     assert pages["m-1"]["state"] == ["running", None]

@@ -1,0 +1,243 @@
+"""`plantpulse-sim`: machines to test against, one by one or as a whole plant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simulators.broker import BrokerError, Mosquitto
+from simulators.gateway_file import write_gateway_file
+from simulators.history import history_span
+from simulators.ledger import Ledger
+from simulators.physics import Machine, PlantMeter
+from simulators.plant import SimulatedPlant, obey_lines, write_endpoints
+from simulators.register_folder import write_register
+from simulators.scenario import DEFAULT, ScenarioError, load
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="模拟机器、仪表和整个工厂 / simulated machines, meters and a whole plant, on 127.0.0.1.",
+)
+
+PortOption = Annotated[int, typer.Option(help="端口，0 自动选择 / port, 0 chooses a free one")]
+SeedOption = Annotated[int, typer.Option(help="随机种子 / seed")]
+HostOption = Annotated[
+    str, typer.Option(help="已有的 MQTT 服务器 / host of a broker; empty: one of our own is started")
+]
+
+
+@app.command()
+def plant(
+    scenario: Annotated[str, typer.Option(help="内置名称或文件 / name of a built-in one, or a file")] = DEFAULT,
+    folder: Annotated[Path, typer.Option(help="工作目录 / where the broker and endpoints.json live")] = Path(
+        "var/plant"
+    ),
+    write_config: Annotated[
+        Path | None, typer.Option(help="写出网关配置 / write the gateway's plant.yaml here")
+    ] = None,
+    write_register_to: Annotated[
+        Path | None, typer.Option(help="写出台账 / write the register's CSV folder here")
+    ] = None,
+    uplink_url: Annotated[str, typer.Option(help="县级服务地址 / the county's URL")] = "http://127.0.0.1:8600",
+    credential_file: Annotated[Path, typer.Option(help="网关凭据文件 / the gateway's credential")] = Path(
+        "var/plant/credential"
+    ),
+    ledger: Annotated[Path | None, typer.Option(help="停止时写出账本 / write the ledger here on stop")] = None,
+) -> None:
+    """整个工厂 / every machine of a scenario. Orders on standard input: unplug ID, plug ID, hold, release, served."""
+    try:
+        plan = load(scenario)
+    except ScenarioError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+    async def run(stop: asyncio.Event) -> None:
+        simulated = SimulatedPlant(plan, folder)
+        await simulated.start()
+        try:
+            endpoints = simulated.endpoints()
+            if write_config is not None:
+                write_gateway_file(
+                    write_config, plan, endpoints["entries"], uplink_url=uplink_url, credential_file=credential_file
+                )
+            if write_register_to is not None:
+                span = history_span(time.time())
+                write_register(write_register_to, plan, bound_from=span.first_day, report_month=span.month)
+            write_endpoints(simulated, folder / "endpoints.json")
+            typer.echo(json.dumps(endpoints, ensure_ascii=False))
+            orders = asyncio.create_task(obey_lines(simulated, stop))
+            await stop.wait()
+            orders.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await orders
+        finally:
+            await simulated.stop()
+            if ledger is not None:
+                simulated.ledger.dump(ledger)
+
+    _run(run)
+
+
+@app.command()
+def cnc(port: PortOption = 4840, seed: SeedOption = 1, count: Annotated[int, typer.Option(min=1, max=50)] = 1) -> None:
+    """数控机床 / CNC machines on one OPC UA server."""
+    _serve_opcua("cnc", port, seed, count)
+
+
+@app.command()
+def robot(
+    port: PortOption = 4841, seed: SeedOption = 1, count: Annotated[int, typer.Option(min=1, max=50)] = 1
+) -> None:
+    """机器人 / robots on one OPC UA server."""
+    _serve_opcua("robot", port, seed, count)
+
+
+@app.command()
+def meter(
+    port: PortOption = 5020,
+    seed: SeedOption = 1,
+    unit: Annotated[int, typer.Option(min=1, max=247)] = 1,
+    registers: Annotated[str, typer.Option("--map", help="寄存器表 / register map")] = "sdm630",
+) -> None:
+    """电表或水表 / a meter on Modbus TCP."""
+    kind = "meter-water" if "water" in registers else "meter-electricity"
+    machine = (
+        Machine("meter-1", kind, seed=seed, serial="SIM-METER-1")
+        if kind == "meter-water"
+        else PlantMeter("meter-1", [_machine("cnc-1", "cnc", seed)], seed=seed, serial="SIM-METER-1")
+    )
+    _serve_modbus(machine, port, unit, registers)
+
+
+@app.command()
+def plc(port: PortOption = 5021, seed: SeedOption = 1, unit: Annotated[int, typer.Option(min=1, max=247)] = 1) -> None:
+    """注塑机 PLC / an injection moulding machine's PLC on Modbus TCP."""
+    _serve_modbus(_machine("moulding-1", "moulding", seed), port, unit, "moulding-plc")
+
+
+@app.command()
+def mqtt(
+    host: HostOption = "",
+    port: PortOption = 0,
+    topic: Annotated[str, typer.Option(help="主题 / topic")] = "plant/edm-1/status",
+    seed: SeedOption = 1,
+) -> None:
+    """发布 JSON 的机器 / a machine that publishes JSON on MQTT."""
+
+    def make(host: str, port: int) -> Any:
+        from simulators.mqtt_machine import JsonMachine
+
+        return JsonMachine(_machine("edm-1", "edm", seed), Ledger(), host=host, port=port, topic=topic)
+
+    _publish(make, host, port)
+
+
+@app.command()
+def sparkplug(
+    host: HostOption = "",
+    port: PortOption = 0,
+    group: Annotated[str, typer.Option(help="组 / group id")] = "demo",
+    node: Annotated[str, typer.Option(help="边缘节点 / edge node id")] = "assembly",
+    seed: SeedOption = 1,
+) -> None:
+    """Sparkplug B 边缘节点 / a Sparkplug B edge node with two devices."""
+
+    def make(host: str, port: int) -> Any:
+        from simulators.sparkplug_node import SparkplugNode
+
+        machines = [_machine(f"asm-{i}", "assembly", seed) for i in (1, 2)]
+        return SparkplugNode(group, node, machines, Ledger(), host=host, port=port)
+
+    _publish(make, host, port)
+
+
+def _machine(machine_id: str, kind: str, seed: int) -> Machine:
+    number = f"SIM-{machine_id.upper()}"
+    return Machine(
+        machine_id,
+        kind,
+        seed=seed,
+        manufacturer="PlantPulse 示例",
+        model=f"SIM-{kind}",
+        serial=number,
+        product_uri=f"urn:example.com:simulator:{number}",
+    )
+
+
+def _serve_opcua(kind: str, port: int, seed: int, count: int) -> None:
+    from simulators.opcua_server import OpcuaMachines
+
+    machines = [_machine(f"{kind}-{i + 1}", kind, seed) for i in range(count)]
+    _run(lambda stop: _hold_open(OpcuaMachines(machines, Ledger(), port=port), stop))
+
+
+def _serve_modbus(machine: Machine, port: int, unit: int, registers: str) -> None:
+    from simulators.modbus_server import ModbusStation
+
+    try:
+        station = ModbusStation({unit: (registers, machine)}, Ledger(), port=port)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    _run(lambda stop: _hold_open(station, stop, f" unit {unit}"))
+
+
+def _publish(make: Callable[[str, int], Any], host: str, port: int) -> None:
+    async def run(stop: asyncio.Event) -> None:
+        if host:
+            await _hold_open(make(host, port or 1883), stop)
+            return
+        with tempfile.TemporaryDirectory(prefix="plantpulse-sim-") as folder:
+            async with Mosquitto(Path(folder), port) as broker:
+                typer.echo(broker.address)
+                await _hold_open(make(broker.host, broker.port), stop)
+
+    _run(run)
+
+
+async def _hold_open(station: Any, stop: asyncio.Event, more: str = "") -> None:
+    await station.start()
+    try:
+        typer.echo(f"{station.address}{more}")
+        await stop.wait()
+    finally:
+        await station.stop()
+
+
+def _run(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run until Ctrl-C or SIGTERM. A port that is taken is an error of the call: exit code 2."""
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await run(stop)
+
+    try:
+        asyncio.run(until_stopped())
+    except BrokerError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        typer.echo(f"无法监听或写入：{error} / cannot listen or write: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def main() -> None:
+    """The console command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
