@@ -1,0 +1,189 @@
+"""The checkpoint: all open windows as one small compressed blob, and how a run goes on from it.
+
+Times are kept in whole ms before the moment of saving, so that fifty devices fit into 3 kB.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import zstandard
+
+from gateway.account import Account, Row, Tally
+from gateway.clock import NS_PER_S
+from gateway.counters import Counter
+from gateway.spans import Span
+from gateway.windows import Windows
+from metrics.record import Flag
+
+CHECKPOINT_VERSION: Final = 1
+_MS: Final = 1_000_000
+_LEVEL: Final = 9
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used: damaged, or of another window length."""
+
+
+class SavedCounter(msgspec.Struct, array_like=True, frozen=True):
+    """A counter's last reading, and the one held back. Ages in ms."""
+
+    last: int | None
+    age: int
+    suspect: int | None
+    suspect_age: int
+
+
+class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
+    """One device. `watched`, `proven`: ages (start, end); `events`: (age, state); `tallies` by start in s."""
+
+    id: str
+    entry: str
+    watched: list[tuple[int, int]]
+    proven: list[tuple[int, int]]
+    withdrawn: int
+    proof: int
+    events: list[tuple[int, int]]
+    tallies: dict[int, list[int]]
+    quantity: SavedCounter
+    parts: SavedCounter
+    power: tuple[int, int, int]
+    offset: list[tuple[int, int]]
+    parts_used: dict[int, int]
+    supplements: list[list[int]]
+
+
+class SavedWindows(msgspec.Struct, array_like=True, frozen=True):
+    """The whole checkpoint. `saved_ms` on the time line; `closed_s`: windows up to there are written."""
+
+    version: int
+    window_s: int
+    saved_ms: int
+    closed_s: int
+    shed: dict[str, int]
+    accounts: list[SavedAccount]
+
+
+_TALLY_FIELDS: Final = tuple(Tally.__dataclass_fields__)
+_ROW_FIELDS: Final = tuple(name for name in Row.__dataclass_fields__ if name != "device")
+
+
+def save(windows: Windows, now_ns: int) -> bytes:
+    """The state of all accounts at `now_ns`."""
+    now_ms = now_ns // _MS
+    closed_ns = windows.closed_ns
+
+    def age(at_ns: int) -> int:
+        return now_ms - at_ns // _MS
+
+    def counter(c: Counter) -> SavedCounter:
+        return SavedCounter(
+            c.last,
+            age(c.last_ns) if c.last is not None else 0,
+            c.suspect,
+            age(c.suspect_ns) if c.suspect is not None else 0,
+        )
+
+    def spans(of: list[Span]) -> list[tuple[int, int]]:
+        # A proof never outlives the process that saw it: what is open ends with the checkpoint.
+        ages = [(age(max(a, closed_ns)), max(0, age(b))) for a, b in of if b > closed_ns]
+        return [(a, b) for a, b in ages if a > b]
+
+    saved = [
+        SavedAccount(
+            a.id,
+            a.entry,
+            spans(a.watched),
+            spans(a.proven),
+            age(a.withdrawn_ns) if a.withdrawn_ns else -1,
+            age(a.last_proof_ns) if a.last_proof_ns else -1,
+            [(age(at), state) for at, state in a.events],
+            {s: [int(getattr(t, f)) for f in _TALLY_FIELDS] for s, t in a.tallies.items()},
+            counter(a.quantity),
+            counter(a.parts),
+            (a.power.state, a.power.candidate, age(a.power.candidate_ns) if a.power.candidate_ns else 0),
+            a.offset.buckets,
+            a.parts_used,
+            [[getattr(row, f) for f in _ROW_FIELDS] for row in a.supplements],
+        )
+        for a in windows.accounts.values()
+    ]
+    message = SavedWindows(
+        CHECKPOINT_VERSION, windows.window_s, now_ms, closed_ns // NS_PER_S, dict(windows.shed), saved
+    )
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(msgspec.msgpack.encode(message))
+
+
+def read(blob: bytes) -> SavedWindows:
+    """Decode a checkpoint. Raises CheckpointError for a damaged one."""
+    try:
+        message = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(blob), type=SavedWindows)
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"not a checkpoint: {error}") from error
+    if message.version != CHECKPOINT_VERSION:
+        raise CheckpointError(f"checkpoint version {message.version}, this gateway reads {CHECKPOINT_VERSION}")
+    return message
+
+
+def close_old(saved: SavedWindows) -> tuple[list[Row], SavedWindows]:
+    """Close the windows of a checkpoint short, as they stood: (their records, what goes on).
+
+    For a gateway whose window length was changed: what was counted in the old windows is kept.
+    """
+    at_ns = saved.saved_ms * _MS
+    windows = Windows(saved.window_s, dict.fromkeys(a.entry for a in saved.accounts), at_ns)
+    resume(saved, windows, at_ns)
+    return windows.close_short(at_ns), read(save(windows, at_ns))
+
+
+def resume(saved: SavedWindows, windows: Windows, now_ns: int) -> None:
+    """Let new windows go on where the checkpoint ended.
+
+    What was open stays open; the time between the checkpoint and now is not observed; no proof, and so
+    no state, reaches over it; counters go on, their next difference spans the hole. An entry that is
+    no longer configured is left out. The windows must be of the checkpoint's length, or the
+    checkpoint's windows all closed (`close_old`).
+    """
+    length = windows.window_s
+    windows.closed_ns = -(-saved.closed_s // length) * length * NS_PER_S
+    windows.shed.update(saved.shed)
+    for account in windows.accounts.values():
+        account.closed_ns = windows.closed_ns
+    for device in saved.accounts:
+        if device.entry not in windows.entries:
+            continue
+        account = windows.accounts.get(device.id) or windows.open(device.id, device.entry, now_ns)
+        _restore(account, device, saved.saved_ms)
+        for start_s in list(account.tallies):
+            account.tallies[start_s].flags |= int(Flag.RESUMED)
+        account.flag(saved.saved_ms * _MS, Flag.RESUMED)
+        account.flag(now_ns, Flag.RESUMED)
+    saved_ids = {device.id for device in saved.accounts}
+    for entry in windows.entries:
+        found = any(a.entry == entry and a.id != entry for a in windows.accounts.values())
+        if found and entry not in saved_ids:
+            windows.accounts.pop(entry, None)
+
+
+def _restore(account: Account, device: SavedAccount, saved_ms: int) -> None:
+    def at(age_ms: int) -> int:
+        return (saved_ms - age_ms) * _MS
+
+    for counter, was in ((account.quantity, device.quantity), (account.parts, device.parts)):
+        counter.last, counter.last_ns = was.last, at(was.age)
+        counter.suspect, counter.suspect_ns = was.suspect, at(was.suspect_age)
+    state, candidate, candidate_age = device.power
+    account.power.state, account.power.candidate, account.power.candidate_ns = state, candidate, at(candidate_age)
+    account.offset.buckets = list(device.offset)
+    account.wants_reading = True
+    account.parts_used = dict(device.parts_used)
+    account.last_proof_ns = at(device.proof) if device.proof >= 0 else 0
+    account.withdrawn_ns = at(device.withdrawn) if device.withdrawn >= 0 else 0
+    account.supplements = [Row(account.id, *values) for values in device.supplements]
+    account.watched = [*((at(a), at(b)) for a, b in device.watched), *account.watched]
+    account.proven = [(at(a), at(b)) for a, b in device.proven]
+    account.events = [(at(age), state) for age, state in device.events]
+    for start_s, values in device.tallies.items():
+        good, bad, quantity, idle, span_s, known, parts, flags, reading = values
+        account.tallies[start_s] = Tally(good, bad, quantity, idle, span_s, bool(known), parts, flags, reading)

@@ -1,0 +1,222 @@
+"""A plant's file: read strictly, checked as a whole before anything is opened."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from collectors.entries import PROTOCOL_OF_SCHEME, DeviceEntry, EntryId
+from collectors.strict_yaml import FileError, Located, Problem, StrictModel, check, read, shown
+from metrics.record import MAX_WINDOW_S, MIN_WINDOW_S
+
+ENTRY_MODELS: Final = {"opcua": "OpcuaEntry", "modbus": "ModbusEntry", "mqtt": "MqttEntry"}
+"""Model of a protocol's entries, in `collectors/<protocol>/config.py`."""
+DEFAULT_DATA_DIR: Final = Path("plantpulse-data")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class UplinkConfig(StrictModel):
+    """Where the county is, and what proves who we are."""
+
+    url: str
+    credential_file: Path
+    ca_file: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("地址必须以 http:// 或 https:// 开头。", "an address of the form https://host[:port].")
+        if parts.username or parts.password:
+            raise ValueError(
+                "地址中不能写用户名或密码，凭证放在 credential_file。",
+                "no user or password in the address; the credential is in credential_file.",
+            )
+        return url.rstrip("/")
+
+
+class GatewayConfig(StrictModel):
+    """How the runtime works; every key may be left out."""
+
+    window_s: int = 60
+    checkpoint_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    presence_s: Annotated[float, Field(ge=0.2, le=10)] = 5.0
+    data_dir: Path = DEFAULT_DATA_DIR
+    profile_folders: tuple[Path, ...] = ()
+    outbox_limit_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    keep_days: Annotated[int, Field(ge=0, le=400)] = 14
+
+    @field_validator("window_s")
+    @classmethod
+    def _divisor(cls, window_s: int) -> int:
+        if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S or MAX_WINDOW_S % window_s:
+            permitted = ", ".join(str(s) for s in range(MIN_WINDOW_S, MAX_WINDOW_S + 1) if MAX_WINDOW_S % s == 0)
+            raise ValueError(f"必须整除 15 分钟，可用：{permitted}。", f"a divisor of 15 minutes: {permitted}.")
+        return window_s
+
+
+class _PlantFile(StrictModel):
+    site: EntryId
+    uplink: UplinkConfig
+    gateway: GatewayConfig = GatewayConfig()
+    devices: Annotated[list[Any], Field(min_length=1)]
+
+
+class _AnyEntry(DeviceEntry):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PlantConfig(StrictModel):
+    """A plant's file that passed every check. Paths are absolute."""
+
+    file: Path
+    site: str
+    """Also the gateway's name at the county."""
+    uplink: UplinkConfig
+    gateway: GatewayConfig
+    entries: dict[str, tuple[DeviceEntry, ...]]
+    """Entries by protocol, each of its protocol's own model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @property
+    def entry_ids(self) -> list[str]:
+        """Ids of all entries."""
+        return [entry.id for entries in self.entries.values() for entry in entries]
+
+
+def load(path: Path) -> PlantConfig:
+    """Read and check a plant's file. Raises FileError with every problem found, each with its line."""
+    located, folder = read(path), path.parent.absolute()
+    problems: list[Problem] = []
+    if not isinstance(located.data, dict):
+        raise FileError([_problem(located, (), "-", *_NOT_A_PLANT)])
+    plant: _PlantFile | None = None
+    try:
+        plant = check(located, _PlantFile)
+    except FileError as error:
+        problems += error.problems
+    entries: dict[str, list[DeviceEntry]] = {}
+    given = located.data.get("devices")
+    first_line: dict[str, int] = {}
+    for index, raw in enumerate(given if isinstance(given, list) else []):
+        try:
+            protocol, entry = _entry(located, index, raw)
+        except FileError as error:
+            problems += error.problems
+            continue
+        line = located.line_of(("devices", index, "id"))
+        if entry.id in first_line:
+            problems.append(
+                _problem(
+                    located,
+                    ("devices", index, "id"),
+                    entry.id,
+                    f"这个 id 在第 {first_line[entry.id]} 行已经用过，请换一个。",
+                    f"this id is already used in line {first_line[entry.id]}; choose another one.",
+                )
+            )
+        first_line.setdefault(entry.id, line)
+        entry = _resolved(entry, folder)
+        problems += _missing_files(located, entry, ("devices", index))
+        entries.setdefault(protocol, []).append(entry)
+    if plant is not None:
+        plant = _resolved(plant, folder)
+        problems += _missing_files(located, plant, skip=frozenset({"data_dir"}))
+    if problems or plant is None:
+        raise FileError(sorted(set(problems), key=lambda p: (p.line, p.key)))
+    return PlantConfig(
+        file=path.absolute(),
+        site=plant.site,
+        uplink=plant.uplink,
+        gateway=plant.gateway,
+        entries={protocol: tuple(found) for protocol, found in entries.items()},
+    )
+
+
+_NOT_A_PLANT: Final = (
+    "文件应包含 site、uplink、devices 三个键。",
+    "the file needs the keys site, uplink and devices.",
+)
+
+
+def entry_model(protocol: str) -> type[DeviceEntry]:
+    """The model of a protocol's entries; imports only that protocol's configuration."""
+    module = importlib.import_module(f"collectors.{protocol}.config")
+    return cast(type[DeviceEntry], getattr(module, ENTRY_MODELS[protocol]))
+
+
+def _entry(located: Located, index: int, raw: Any) -> tuple[str, DeviceEntry]:
+    where: tuple[str | int, ...] = ("devices", index)
+    if not isinstance(raw, dict):
+        raise FileError(
+            [
+                _problem(
+                    located,
+                    where,
+                    shown(raw),
+                    "每个设备应有 id、profile、address。",
+                    "every device needs id, profile and address.",
+                )
+            ]
+        )
+    address = raw.get("address")
+    scheme = urlsplit(address).scheme if isinstance(address, str) else ""
+    if scheme not in PROTOCOL_OF_SCHEME:
+        check(located, _AnyEntry, raw, where)  # says what is wrong with the address
+    protocol = PROTOCOL_OF_SCHEME[scheme]
+    return protocol, check(located, entry_model(protocol), raw, where)
+
+
+def _resolved(model: Model, folder: Path) -> Model:
+    """The model with its relative paths taken from the file's folder."""
+    changed: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, Path):
+            changed[name] = folder / value
+        elif isinstance(value, BaseModel):
+            changed[name] = _resolved(value, folder)
+        elif isinstance(value, tuple) and value and all(isinstance(v, Path) for v in value):
+            changed[name] = tuple(folder / v for v in value)
+    return model.model_copy(update=changed) if changed else model
+
+
+def _missing_files(
+    located: Located, model: BaseModel, prefix: tuple[str | int, ...] = (), skip: frozenset[str] = frozenset()
+) -> Iterator[Problem]:
+    """A problem for every file or folder that the configuration names and nobody can read."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        where = (*prefix, name)
+        if isinstance(value, BaseModel):
+            yield from _missing_files(located, value, where, skip)
+        elif name in skip:
+            continue
+        elif isinstance(value, Path) and not (value.is_file() and os.access(value, os.R_OK)):
+            yield _problem(
+                located,
+                where,
+                str(value),
+                "没有这个文件，或无权读取。请检查路径和权限。",
+                "no such file, or no right to read it. Check path and permissions.",
+            )
+        elif isinstance(value, tuple):
+            for item in value:
+                if isinstance(item, Path) and not item.is_dir():
+                    yield _problem(located, where, str(item), "没有这个文件夹。", "no such folder.")
+
+
+def _problem(located: Located, path: tuple[str | int, ...], value: str, zh: str, en: str) -> Problem:
+    dotted = ""
+    for part in path:
+        dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
+    return Problem(located.file, located.line_of(path), dotted or "-", value, zh, en)

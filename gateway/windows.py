@@ -1,0 +1,161 @@
+"""All devices' open windows: samples and proofs go in, interval records and presence come out."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+from collectors.model import Device, Proof, Samples
+from gateway.account import Account, Row
+from gateway.clock import NS_PER_S
+from gateway.wire import MAX_ROWS, DevicePresence, DeviceRef, StateName
+from metrics.record import RECORD_COLUMNS, Flag, MachineState, Records
+
+GRACE_NS: Final = 2 * NS_PER_S
+"""A window closes this long after its end."""
+MAX_DEVICES_PER_ENTRY: Final = 1000
+NO_FLAGS: Final = Flag(0)
+STATE_NAMES: Final[dict[int, StateName]] = {
+    MachineState.UNKNOWN: "unknown",
+    MachineState.RUNNING: "running",
+    MachineState.IDLE: "idle",
+    MachineState.FAULT: "fault",
+    MachineState.OFF: "off",
+}
+
+
+class Windows:
+    """The accounts of every configured device. Times in ns on the gateway's time line.
+
+    An entry that was never found has a placeholder account under the entry's id; the devices that are
+    found there replace it.
+    """
+
+    def __init__(self, window_s: int, entries: Iterable[str], now_ns: int) -> None:
+        self.window_s = window_s
+        self.entries = tuple(entries)
+        self.accounts: dict[str, Account] = {}
+        self.closed_ns = now_ns // NS_PER_S // window_s * window_s * NS_PER_S
+        self.shed: Counts[str] = Counts()
+        for entry in self.entries:
+            self.open(entry, entry, now_ns)
+
+    def open(self, device_id: str, entry: str, watched_from_ns: int) -> Account:
+        """A new account, watched from an instant on."""
+        account = Account(device_id, entry, self.window_s)
+        account.closed_ns = self.closed_ns
+        account.watch(watched_from_ns)
+        self.accounts[device_id] = account
+        return account
+
+    def remember(self, device_id: str, announcement: int, serial: str, now_ns: int) -> None:
+        """A device of an earlier run: its records go on while it is silent, if it is still configured."""
+        entry = device_id.split("/", 1)[0]
+        if entry not in self.entries:
+            return
+        account = self.accounts.get(device_id) or self.open(device_id, entry, now_ns)
+        account.announcement, account.serial = announcement, serial
+        if device_id != entry and entry in self.accounts and self.accounts[entry].announcement == 0:
+            del self.accounts[entry]
+
+    def introduce(self, device: Device, announcement: int, now_ns: int) -> bool:
+        """Take in a device that was found. False where its entry is not configured or is full."""
+        account = self.accounts.get(device.id)
+        if account is None:
+            siblings = sum(a.entry == device.entry for a in self.accounts.values())
+            if device.entry not in self.entries or siblings >= MAX_DEVICES_PER_ENTRY:
+                self.shed["device_refused"] += 1
+                return False
+            placeholder = self.accounts.get(device.entry)
+            account = self.open(device.id, device.entry, now_ns)
+            if placeholder is not None and placeholder.device is None and placeholder.announcement == 0:
+                account.watched = list(placeholder.watched)
+                del self.accounts[device.entry]
+        account.announcement = announcement
+        account.describe(device, now_ns)
+        return True
+
+    def take(self, proofs: Sequence[Proof], samples: Sequence[tuple[str, Samples]]) -> int:
+        """Count proofs, then samples. Returns how many samples were accepted; the others are in `shed`."""
+        for proof in proofs:
+            account = self.accounts.get(proof.device)
+            if account is None:
+                self.shed["unknown_device_proof"] += 1
+            else:
+                account.prove(proof)
+        accepted = 0
+        for device_id, columns in samples:
+            account = self.accounts.get(device_id)
+            if account is None or account.device is None:
+                self.shed["unknown_device"] += len(columns)
+                continue
+            late, unknown = account.take(columns)
+            accepted += len(columns) - late - unknown
+            if late:
+                self.shed["late"] += late
+            if unknown:
+                self.shed["unknown_tag"] += unknown
+        return accepted
+
+    def blind(self, from_ns: int, to_ns: int) -> None:
+        """The whole gateway was not watching in this time."""
+        for account in self.accounts.values():
+            account.unwatch(from_ns, to_ns)
+
+    # Closing ------------------------------------------------------------------------------------
+
+    def next_due_ns(self) -> int:
+        """When the next window closes."""
+        return self.closed_ns + self.window_s * NS_PER_S + GRACE_NS
+
+    def close_due(self, now_ns: int, flags: Flag = NO_FLAGS) -> list[Row]:
+        """Close every window that ended 2 s ago or earlier; its records, in order of their starts."""
+        window_ns = self.window_s * NS_PER_S
+        return self._close((now_ns - GRACE_NS) // window_ns * window_ns, now_ns, flags)
+
+    def close_short(self, now_ns: int, flags: Flag = NO_FLAGS) -> list[Row]:
+        """Close all windows now, the last ones before their end."""
+        window_ns = self.window_s * NS_PER_S
+        rows = self._close(now_ns // window_ns * window_ns, now_ns, flags)
+        return rows + self._close(-(-now_ns // window_ns) * window_ns, now_ns, flags | Flag.CLOSED_SHORT)
+
+    def _close(self, end_ns: int, now_ns: int, flags: Flag) -> list[Row]:
+        if end_ns <= self.closed_ns:
+            return []
+        rows: list[Row] = []
+        for account in self.accounts.values():
+            rows.extend(account.supplements)
+            rows.extend(account.row(start_s, now_ns, flags) for start_s in account.due_starts(end_ns))
+            account.close(end_ns)
+        self.closed_ns = end_ns
+        rows.sort(key=lambda row: row.start)
+        return rows
+
+    def batches(self, rows: Sequence[Row]) -> list[tuple[list[DeviceRef], Records]]:
+        """Rows as batches for the wire, each with its table of devices."""
+        return [self._batch(rows[i : i + MAX_ROWS]) for i in range(0, len(rows), MAX_ROWS)]
+
+    def _batch(self, rows: Sequence[Row]) -> tuple[list[DeviceRef], Records]:
+        index = {device: i for i, device in enumerate(dict.fromkeys(row.device for row in rows))}
+        refs = [DeviceRef(d, self.accounts[d].announcement if d in self.accounts else 0) for d in index]
+        columns = {
+            c.name: np.array(
+                [index[row.device] if c.name == "device" else getattr(row, c.name) for row in rows], np.dtype(c.dtype)
+            )
+            for c in RECORD_COLUMNS
+        }
+        return refs, Records.from_columns(columns)
+
+    # Presence -----------------------------------------------------------------------------------
+
+    def presence(self, now_ns: int) -> list[DevicePresence]:
+        """How every device is judged now, in the order of their ids."""
+        found = []
+        for device_id in sorted(self.accounts):
+            account = self.accounts[device_id]
+            connected, state, since_ns = account.presence(now_ns)
+            found.append(DevicePresence(device_id, connected, STATE_NAMES[state], since_ns, account.last_proof_ns))
+        return found
