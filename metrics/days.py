@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.record import DAY_S, Records, local_day_start_s
+from metrics.record import Records, local_day_start_s
 from metrics.windows import reduce_windows
 
 NEVER: Final = -1
@@ -175,7 +175,8 @@ class DayStates:
 def day_states(records: Records, position: NDArray[np.int64] | None, day: int, n_devices: int) -> DayStates:
     """Reduce one local day's records to one row per device that has any.
 
-    Parameters: `records` (n rows, any order; fastest sorted by device and start); `position` (n,) the
+    Parameters: `records` (n rows that `metrics.record.refusals` lets pass, in any order; fastest sorted by device
+    and start); `position` (n,) the
     rows' places in the journal, lower is earlier (None: the order given); `day` the local day number;
     `n_devices` rows in the table that `records.device` points into.
 
@@ -187,18 +188,13 @@ def day_states(records: Records, position: NDArray[np.int64] | None, day: int, n
     Raises ValueError for a record that starts on another local day, a device outside the table, or
     a position of another length; OverflowError where a sum leaves its column.
     """
-    n = len(records)
-    if position is not None and len(position) != n:
-        raise ValueError(f"{len(position)} positions for {n} records")
-    if n == 0:
+    if position is not None and len(position) != len(records):
+        raise ValueError(f"{len(position)} positions for {len(records)} records")
+    if len(records) == 0:
         return DayStates.empty()
-    day_start_s = local_day_start_s(day)
-    first_s, last_s = int(records.start.min()), int(records.start.max())
-    if first_s < day_start_s or last_s >= day_start_s + DAY_S:
-        raise ValueError(f"records start at {first_s} to {last_s} s, outside local day {day}")
-    if int(records.device.max()) >= n_devices:
-        raise ValueError(f"device {int(records.device.max())}, the table has {n_devices}")
-    blocks = reduce_windows(records, position, day_start_s)
+    blocks = reduce_windows(records, position, local_day_start_s(day))
+    if int(blocks[-1]["device"][-1]) >= n_devices:
+        raise ValueError(f"device {int(blocks[-1]['device'][-1])}, the table has {n_devices}")
     columns: dict[str, NDArray[Any]] = {
         c.name: np.concatenate([block[c.name] for block in blocks]) for c in DAY_COLUMNS[1:]
     }

@@ -12,13 +12,12 @@ Rows are worked through in blocks of whole devices that stay in the processor's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.record import DAY_S, MAX_WINDOW_S, STATE_COLUMNS, TENTHS_PER_S, UNKNOWN_READING, Flag, Records
+from metrics.record import DAY_S, STATE_COLUMNS, TENTHS_PER_S, UNKNOWN_READING, Flag, Records
 
 Columns = dict[str, NDArray[Any]]
 """Rows per device under the names of metrics.days.DAY_COLUMNS, without `day`."""
@@ -27,160 +26,157 @@ BLOCK_ROWS: Final = 1 << 18
 TIMES: Final = ("observed", "connected", *STATE_COLUMNS)
 COUNTS: Final = ("quantity", "quantity_idle", "quantity_span", "parts", "good", "bad")
 _TABLE_PER_ROW: Final = 8  # slots a row may cost before sorting is the cheaper proof
-_LANE_GROUP_MIN: Final = 8
-_LENGTH_MAX: Final = MAX_WINDOW_S * TENTHS_PER_S
+_ROWS_PER_RUN: Final = 8  # shorter runs of one device are brought together first
 _INT64_MAX: Final = int(np.iinfo(np.int64).max)
 
 
 def reduce_windows(records: Records, position: NDArray[np.int64] | None, day_start_s: int) -> list[Columns]:
     """Rows of every device with records, in blocks by ascending device.
 
-    `records` of one local day that starts at `day_start_s` (s UTC), any order; `position` (n,) of each
-    in the journal, None: as given. Raises OverflowError where a device's counts leave 63 bits.
+    `records` of one local day that starts at `day_start_s` (s UTC), valid as `metrics.record.refusals`
+    says, any order; `position` (n,) of each in the journal, None: as given. Raises ValueError for a record
+    of another day, OverflowError where a device's counts leave 63 bits.
     """
-    if len(records) == 0:
-        return []
     device = records.device
-    if not bool((device[1:] >= device[:-1]).all()):
-        # A radix sort where the table is small; stable, so each device keeps its order.
-        narrow = device.astype(np.uint16) if int(device.max()) < 1 << 16 else device
-        order = np.argsort(narrow, kind="stable")
-        records = records.take(order)
-        position = order if position is None else position[order]
+    n = len(device)
     reduced: list[Columns] = []
-    for rows in _blocks(records.device):
-        block = records.take(rows)
-        reduced.append(
-            _dense(block) or _slots(block, day_start_s) or _sorted(block, None if position is None else position[rows])
-        )
+    begin, last_device = 0, -1
+    while begin < n:
+        end = min(begin + BLOCK_ROWS, n)
+        heads = _heads(device[begin + 1 : end] != device[begin : end - 1])
+        if end < n:
+            if len(heads) == 1:
+                other = np.flatnonzero(device[begin:] != device[begin])
+                end = begin + int(other[0]) if len(other) else n
+            else:
+                end = begin + int(heads[-1])
+                heads = heads[:-1]
+        first_of_runs = device[begin + heads]
+        if int(first_of_runs[0]) <= last_device or not bool((first_of_runs[1:] > first_of_runs[:-1]).all()):
+            return _unsorted(records, position, day_start_s)
+        last_device = int(first_of_runs[-1])
+        rows = slice(begin, end)
+        reduced.append(_block(records.take(rows), None if position is None else position[rows], day_start_s, heads))
+        begin = end
     return reduced
 
 
-def _blocks(device: NDArray[np.uint32]) -> Iterator[slice]:
-    """Slices of whole devices, each of at least BLOCK_ROWS rows but the last."""
-    begin = 0
-    while begin < len(device):
-        last = min(begin + BLOCK_ROWS, len(device)) - 1
-        end = int(np.searchsorted(device, device[last], side="right"))
-        yield slice(begin, end)
-        begin = end
+def _unsorted(records: Records, position: NDArray[np.int64] | None, day_start_s: int) -> list[Columns]:
+    """Rows of devices that come in several runs each."""
+    heads = _heads(records.device[1:] != records.device[:-1])
+    if len(heads) * _ROWS_PER_RUN <= len(records):
+        return [_block(records, position, day_start_s, heads)]
+    # A radix sort where the table is small; stable, so each device keeps its order.
+    small = int(records.device.max()) < 1 << 16
+    order = np.argsort(records.device.astype(np.uint16) if small else records.device, kind="stable")
+    return reduce_windows(records.take(order), order if position is None else position[order], day_start_s)
+
+
+def _block(r: Records, position: NDArray[np.int64] | None, day_start_s: int, heads: NDArray[np.int64]) -> Columns:
+    columns = _dense(r, day_start_s, heads)
+    if columns is None:
+        _require_day(r.start, day_start_s)  # only here: each pass over a column costs as much as a sum
+        columns = _slots(r, day_start_s, heads) or _sorted(r, position)
+    return columns
+
+
+def _require_day(start: NDArray[np.int64], day_start_s: int) -> None:
+    first_s, last_s = int(start.min()), int(start.max())
+    if first_s < day_start_s or last_s >= day_start_s + DAY_S:
+        raise ValueError(f"records start at {first_s} to {last_s} s, outside the day that begins at {day_start_s} s")
 
 
 # ------------------------------------------------------------------------------------------- dense
 
 
-def _dense(r: Records) -> Columns | None:
+def _dense(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | None:
     """One record per device and window, the same windows for all, in order. None: it is not so."""
-    n = len(r)
-    first_device = r.device[0]
-    width = int(np.searchsorted(r.device, first_device, side="right"))
-    rows, rest = divmod(n, width)
-    length = int(r.length[0])
-    if rest or int(r.part.max()) or int(r.length.max()) != length or int(r.length.min()) != length:
+    rows = len(heads)
+    width, rest = divmod(len(r), rows)
+    length = _one_length(r)
+    if rest or length is None or int(r.part.max()) or not bool((heads == np.arange(rows) * width).all()):
         return None
-    table = r.device.reshape(rows, width)
     starts = r.start[:width]
+    devices = r.device[heads]
     regular = (
-        bool((table == table[:, :1]).all())
-        and bool((np.diff(table[:, 0]) > 0).all())
+        bool((devices[1:] > devices[:-1]).all())
         and bool((np.diff(starts) * TENTHS_PER_S >= length).all())
         and bool((r.start.reshape(rows, width) == starts).all())
     )
-    if not regular or not _within(r, length):
+    if not regular:
         return None
-    columns: Columns = {name: _table_sums(getattr(r, name), rows, width) for name in (*TIMES, *COUNTS)}
-    columns["device"] = table[:, 0]
-    if int(r.connected.min()) > 0:
-        columns["first_connected_s"] = np.full(rows, starts[0])
-        columns["last_connected_s"] = np.full(rows, _end_s(starts[-1], length))
-    else:
-        proven = r.connected.reshape(rows, width) != 0
-        ever = proven.any(axis=1)
-        first = starts[proven.argmax(axis=1)]
-        last = starts[width - 1 - proven[:, ::-1].argmax(axis=1)]
-        columns["first_connected_s"] = np.where(ever, first, -1)
-        columns["last_connected_s"] = np.where(ever, _end_s(last, length), -1)
-    heads = np.arange(0, n, width)
+    _require_day(starts, day_start_s)
+    columns: Columns = {"device": devices}
+    for name in TIMES:
+        columns[name] = getattr(r, name).reshape(rows, width).sum(axis=1, dtype=np.uint32)
+    for name in COUNTS:
+        column = getattr(r, name)
+        columns[name] = column.reshape(rows, width).sum(axis=1, dtype=_sum_type(column, width))
+    proven = r.connected.reshape(rows, width) != 0
+    ever = proven.any(axis=1)
+    last = np.full(rows, width - 1)
+    ended = np.flatnonzero(ever & ~proven[:, -1])
+    last[ended] = width - 1 - proven[ended, ::-1].argmax(axis=1)
+    columns["first_connected_s"] = np.where(ever, starts[proven.argmax(axis=1)], -1)
+    columns["last_connected_s"] = np.where(ever, _end_s(starts[last], length), -1)
     columns["flags"] = np.bitwise_or.reduce(r.flags.reshape(rows, width), axis=1)
-    columns["quantity_estimated"] = _estimated(r, heads)
+    columns["quantity_estimated"] = _estimated(r, heads, columns["flags"])
     known = np.flatnonzero(r.reading != UNKNOWN_READING)
     columns |= _readings(r, known, known // width, rows)
     columns["records"] = np.full(rows, width)
     return _complete(columns)
 
 
-def _within(r: Records, length: int) -> bool:
-    """Whether no record needs capping: every time and the sum of states are at most the window."""
-    if length > _LENGTH_MAX or max(int(getattr(r, name).max()) for name in TIMES) > length:
-        return False
-    states = r.running + r.idle  # each is at most _LENGTH_MAX, so 16 bits hold the four of them
-    states += r.fault
-    states += r.off
-    return int(states.max()) <= length
+def _one_length(r: Records) -> int | None:
+    length = int(r.length[0])
+    return length if length == int(r.length.max()) == int(r.length.min()) else None
 
 
-def _table_sums(column: NDArray[Any], rows: int, width: int) -> NDArray[Any]:
-    """Sums (rows,) of each row of a (rows, width) table of unsigned or 64-bit integers, exact.
-
-    Narrow columns are added as 64-bit words of several lanes, as many at a time as no lane can overflow.
-    """
+def _sum_type(column: NDArray[Any], terms: int) -> type[np.unsignedinteger[Any]] | type[np.signedinteger[Any]]:
+    """The fastest type that holds any sum of `terms` values of a column. Raises OverflowError beyond 63 bits."""
     top = int(column.max())
-    _require_63_bits(top, width)
-    lanes = 8 // column.itemsize
-    if lanes == 1:
-        return column.reshape(rows, width).sum(axis=1, dtype=np.int64)
-    if top == 0:
-        return np.zeros(rows, np.int64)
-    words, rest = divmod(width, lanes)
-    lane_bits = 64 // lanes
-    lane_max = (1 << lane_bits) - 1
-    group = next((g for g in range(min(words, lane_max // top), 0, -1) if words % g == 0), 0)
-    if rest or group < _LANE_GROUP_MIN or not column.flags.c_contiguous:
-        return column.reshape(rows, width).sum(axis=1, dtype=np.int64)
-    added = column.view(np.uint64).reshape(rows, words // group, group).sum(axis=2)
-    total = np.zeros(rows, np.uint64)
-    for lane in range(lanes):
-        total += ((added >> np.uint64(lane * lane_bits)) & np.uint64(lane_max)).sum(axis=1)
-    return total.astype(np.int64)
+    if top * terms > _INT64_MAX:
+        raise OverflowError(f"{terms} values up to {top} leave 63 bits")
+    return np.uint32 if column.itemsize < 8 and top * terms < 1 << 32 else np.int64
 
 
 # ------------------------------------------------------------------------------------------- slots
 
 
-def _slots(r: Records, day_start_s: int) -> Columns | None:
-    """Aligned windows of one length, in any order within a device, each key once. None: it is not so."""
-    length = int(r.length[0])
-    length_s, rest = divmod(length, TENTHS_PER_S)
-    if rest or length_s == 0 or int(r.length.max()) != length or int(r.length.min()) != length:
-        return None
+def _slots(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | None:
+    """Aligned windows of one length, in any order, each key once. None: it is not so.
+
+    `heads` first rows of the runs of one device; a device may come in several.
+    """
     n = len(r)
-    heads = _heads(r.device[1:] != r.device[:-1])
-    per_device = -(-DAY_S // length_s)
-    if len(heads) * per_device > _TABLE_PER_ROW * n:
+    length = _one_length(r)
+    if length is None:
         return None
-    since_s = (r.start - day_start_s).astype(np.uint32)
-    slot = since_s // np.uint32(length_s)
+    length_s, rest = divmod(length, TENTHS_PER_S)
+    if rest or length_s == 0:
+        return None
+    devices, of_run = np.unique(r.device[heads], return_inverse=True)
+    per_device = -(-DAY_S // length_s)
+    table = len(devices) * per_device
+    if table > _TABLE_PER_ROW * n:
+        return None
+    slot = (r.start - day_start_s).astype(np.uint32)
+    since_s = slot.copy()
+    slot //= np.uint32(length_s)
     if not bool((slot * np.uint32(length_s) == since_s).all()):
         return None
     counts = np.diff(heads, append=n)
-    slot += np.repeat(np.arange(len(heads), dtype=np.uint32) * np.uint32(per_device), counts)
+    slot += np.repeat((of_run * per_device).astype(np.uint32), counts)
     late = np.flatnonzero(r.part)
-    row_of_slot = np.full(len(heads) * per_device, n, np.uint32)
-    row = np.arange(n, dtype=np.uint32)
-    if len(late):
-        on_time = r.part == 0
-        row_of_slot[slot[on_time]] = row[on_time]
-    else:
-        row_of_slot[slot] = row
-    if int(np.count_nonzero(row_of_slot != n)) != n - len(late):
-        return None
+    on_time = slice(None) if not len(late) else r.part == 0
+    row_of_slot = np.full(table, n, np.uint32)
+    row_of_slot[slot[on_time]] = np.arange(n, dtype=np.uint32)[on_time]
     late_slot = slot[late]
-    if len(late) and len(np.unique(late_slot.astype(np.int64) << 8 | r.part[late])) != len(late):
-        return None
-    if not _within(r, length):
+    if int(np.count_nonzero(row_of_slot != n)) != n - len(late) or not _all_differ(late_slot, r.part[late]):
         return None
 
-    columns: Columns = {name: _run_sums(getattr(r, name), heads, counts) for name in (*TIMES, *COUNTS)}
+    by_device = _Runs(heads, counts, of_run, len(devices))
+    columns: Columns = {name: by_device.add(getattr(r, name)) for name in (*TIMES, *COUNTS)}
     if len(late):
         windows, member = np.unique(late_slot, return_inverse=True)
         owner = row_of_slot[windows]
@@ -189,53 +185,65 @@ def _slots(r: Records, day_start_s: int) -> Columns | None:
         for name in TIMES:
             column = getattr(r, name)
             added = np.zeros(len(windows), np.int64)
-            np.add.at(added, member, column[late])
+            np.add.at(added, member, column[late].astype(np.int64))
             added[owned] += column[owner[owned]]
             sums[name] = added
         capped = _capped(sums, np.full(len(windows), length))
         for name in TIMES:
             np.subtract.at(columns[name], windows // per_device, sums[name] - capped[name])
-    columns["device"] = r.device[heads]
-    first, last = _proof_bounds(r.start, r.connected, heads)
-    columns["first_connected_s"] = first
+    columns["device"] = devices
+    proven = r.connected != 0
+    last = by_device.reduce(np.maximum, np.where(proven, r.start, -1))
+    first = by_device.reduce(np.minimum, np.where(proven, r.start, _INT64_MAX))
+    columns["first_connected_s"] = np.where(last >= 0, first, -1)
     columns["last_connected_s"] = np.where(last >= 0, _end_s(last, length), -1)
-    columns["flags"] = np.bitwise_or.reduceat(r.flags, heads)
-    columns["quantity_estimated"] = _estimated(r, heads)
+    flags = np.bitwise_or.reduceat(r.flags, heads)
+    columns["flags"] = by_device.combine(np.bitwise_or, flags)
+    columns["quantity_estimated"] = by_device.combine(np.add, _estimated(r, heads, flags))
     known = np.flatnonzero(r.reading != UNKNOWN_READING)
     if len(known):
-        # In order of window and part, without sorting: slot, part and row packed in one integer.
+        # In order of window and part, without sorting rows: slot, part and row packed in one integer.
         packed = (slot[known].astype(np.int64) << 8 | r.part[known]) << 32 | known
         if not bool((packed[1:] > packed[:-1]).all()):
             packed.sort()
             known = packed & 0xFFFFFFFF
-    columns |= _readings(r, known, slot[known] // per_device, len(heads))
-    columns["records"] = counts
+    columns |= _readings(r, known, slot[known] // per_device, len(devices))
+    columns["records"] = by_device.combine(np.add, counts)
     if len(late):
-        columns["supplements"] = np.bincount(late_slot // per_device, minlength=len(heads))
+        columns["supplements"] = np.bincount(late_slot // per_device, minlength=len(devices))
     return _complete(columns)
 
 
-def _run_sums(column: NDArray[Any], heads: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Exact sums of the runs that begin at `heads`."""
-    top = int(column.max())
-    longest = int(counts.max())
-    _require_63_bits(top, longest)
-    if top == 0:
-        return np.zeros(len(heads), np.int64)
-    narrow = column.itemsize < 8 and top * longest < 1 << 32
-    return np.add.reduceat(column, heads, dtype=np.uint32 if narrow else np.int64).astype(np.int64)
+def _all_differ(slot: NDArray[np.uint32], part: NDArray[np.uint8]) -> bool:
+    key = slot.astype(np.int64) << 8 | part
+    key.sort()
+    return bool((key[1:] > key[:-1]).all())
 
 
-def _proof_bounds(
-    start: NDArray[np.int64], connected: NDArray[Any], heads: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Start of the first and of the last window with a proof, per run; -1: none."""
-    if int(connected.min()) > 0:
-        return np.minimum.reduceat(start, heads), np.maximum.reduceat(start, heads)
-    proven = connected != 0
-    last = np.maximum.reduceat(np.where(proven, start, -1), heads)
-    first = np.minimum.reduceat(np.where(proven, start, _INT64_MAX), heads)
-    return np.where(last >= 0, first, -1), last
+class _Runs:
+    """Adds up columns by runs of rows, and the runs by device."""
+
+    def __init__(self, heads: NDArray[np.int64], counts: NDArray[np.int64], of_run: NDArray[Any], n_devices: int):
+        self._heads = heads
+        self._longest = int(counts.max())
+        self._order = np.argsort(of_run, kind="stable")
+        self._device_heads = np.searchsorted(of_run[self._order], np.arange(n_devices))
+        self._once = len(heads) == n_devices and bool((self._order == np.arange(n_devices)).all())
+
+    def add(self, column: NDArray[Any]) -> NDArray[np.int64]:
+        """Exact sums per device."""
+        sums = np.add.reduceat(column, self._heads, dtype=_sum_type(column, self._longest)).astype(np.int64)
+        if not self._once:
+            _sum_type(sums, len(self._heads))
+        return self.combine(np.add, sums)
+
+    def reduce(self, operation: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        """Any associative and commutative operation per device."""
+        return self.combine(operation, operation.reduceat(values, self._heads))
+
+    def combine(self, operation: np.ufunc, per_run: NDArray[Any]) -> NDArray[Any]:
+        """From runs to devices."""
+        return per_run if self._once else operation.reduceat(per_run[self._order], self._device_heads)
 
 
 # ------------------------------------------------------------------------------------------ sorted
@@ -290,9 +298,10 @@ def _sorted(r: Records, position: NDArray[np.int64] | None) -> Columns:
     columns["last_connected_s"] = last
 
     for name in COUNTS:
-        columns[name] = _run_sums(getattr(r, name), heads, counts)
+        column = getattr(r, name)
+        columns[name] = np.add.reduceat(column, heads, dtype=_sum_type(column, int(counts.max())))
     columns["flags"] = np.bitwise_or.reduceat(r.flags, heads)
-    columns["quantity_estimated"] = _estimated(r, heads)
+    columns["quantity_estimated"] = _estimated(r, heads, columns["flags"])
     known = np.flatnonzero(r.reading != UNKNOWN_READING)
     columns |= _readings(r, known, np.repeat(np.arange(len(heads)), counts)[known], len(heads))
     columns["records"] = counts
@@ -322,11 +331,11 @@ def _capped(sums: Columns, room: NDArray[np.int64]) -> Columns:
     return capped
 
 
-def _estimated(r: Records, heads: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Quantity of the records flagged estimated, per run."""
-    marked = np.flatnonzero(r.flags & np.uint32(Flag.ESTIMATED))
+def _estimated(r: Records, heads: NDArray[np.int64], flags: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Quantity of the records flagged estimated, per run; `flags` the or of each run's."""
     estimated = np.zeros(len(heads), np.int64)
-    if len(marked):
+    if bool((flags & np.uint32(Flag.ESTIMATED)).any()):
+        marked = np.flatnonzero(r.flags & np.uint32(Flag.ESTIMATED))
         np.add.at(estimated, np.searchsorted(heads, marked, side="right") - 1, r.quantity[marked])
     return estimated
 
@@ -350,8 +359,3 @@ def _complete(columns: Columns) -> Columns:
     for name in ("supplements", "duplicates", "conflicts", "overlaps"):
         columns.setdefault(name, np.zeros(len(columns["device"]), np.int64))
     return columns
-
-
-def _require_63_bits(top: int, terms: int) -> None:
-    if top * terms > _INT64_MAX:
-        raise OverflowError(f"{terms} values up to {top} leave 63 bits")
