@@ -1,0 +1,99 @@
+"""From a plant's MQTT entries to collectors: one for the JSON devices of a broker, one for its Sparkplug nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from collectors.base import Collector
+from collectors.model import Clock, ConfigError
+from collectors.mqtt.addresses import Address, parse
+from collectors.mqtt.config import MqttEntry
+from collectors.mqtt.connection import Settings
+from collectors.mqtt.json_collector import JsonCollector
+from collectors.mqtt.json_device import JsonDevice
+from collectors.mqtt.profile import JsonProfile
+from collectors.mqtt.session import SessionMemory
+from collectors.profiles import loader
+
+
+def collectors_for(
+    entries: Sequence[MqttEntry], clock: Clock, profile_folders: Sequence[Path], state_folder: Path
+) -> list[Collector]:
+    """One collector per broker and kind. Nothing is opened. Raises ConfigError, FileError.
+
+    `profile_folders` are a site's own, searched before the built-in one; `state_folder` keeps our
+    identity at each broker, so that it keeps our session.
+    """
+    collectors: list[Collector] = []
+    for address, group in _by_broker(e for e in entries if not e.is_sparkplug):
+        devices = [JsonDevice(entry, _json_profile(entry, profile_folders)) for entry in group]
+        memory = SessionMemory.load(state_folder, str(address))
+        collectors.append(JsonCollector(settings_of(group, address, memory.client_id), devices, clock, memory))
+    return collectors
+
+
+def _by_broker(entries: Iterable[MqttEntry]) -> list[tuple[Address, list[MqttEntry]]]:
+    groups: dict[Address, list[MqttEntry]] = {}
+    for entry in entries:
+        groups.setdefault(parse(entry.address), []).append(entry)
+    return list(groups.items())
+
+
+def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *, persistent: bool = True) -> Settings:
+    """How to reach the broker of these entries. Raises ConfigError where they contradict one another."""
+    first = group[0]
+    for other in group[1:]:
+        for key in ("username", "password_file", "ca_file", "mqtt_version"):
+            if getattr(other, key) != getattr(first, key):
+                raise ConfigError(
+                    "broker_ambiguous",
+                    f"条目 {first.id} 和 {other.id} 用同一服务器 {address}，但 {key} 不同。",
+                    f"entries {first.id} and {other.id} share the broker {address} but differ in {key}.",
+                    "请写成一致，或用不同的主机名区分两个连接。",
+                    "Make them equal, or use another host name for the second connection.",
+                )
+    for file in (first.password_file, first.ca_file):
+        if file is not None and not file.is_file():
+            raise ConfigError(
+                "file_missing",
+                f"条目 {first.id}：没有文件 {file}。",
+                f"entry {first.id}: there is no file {file}.",
+                "请检查 password_file 和 ca_file。",
+                "Check password_file and ca_file.",
+            )
+    return Settings(
+        address=address,
+        client_id=client_id,
+        version=first.mqtt_version,
+        username=first.username,
+        password_file=first.password_file,
+        ca_file=first.ca_file,
+        persistent=persistent,
+    )
+
+
+def _json_profile(entry: MqttEntry, folders: Sequence[Path]) -> JsonProfile:
+    _check_protocol(entry, "mqtt", folders)
+    return loader.load(entry.profile, JsonProfile, folders)
+
+
+def _check_protocol(entry: MqttEntry, expected: str, folders: Sequence[Path]) -> None:
+    protocol = loader.header(entry.profile, folders).protocol
+    if protocol == expected:
+        return
+    if protocol == "sparkplug":
+        raise ConfigError(
+            "sparkplug_keys_missing",
+            f"条目 {entry.id}：型号文件 {entry.profile} 需要 group 和 node。",
+            f"entry {entry.id}: the profile {entry.profile} needs `group` and `node`.",
+            "请补上 Sparkplug 的 group 和 node。",
+            "Add the node's group and node ids.",
+        )
+    raise ConfigError(
+        "profile_of_other_protocol",
+        f"条目 {entry.id}：型号文件 {entry.profile} 属于 {protocol}，此处需要 {expected}。",
+        f"entry {entry.id}: the profile {entry.profile} is for {protocol}; {expected} is needed here.",
+        "运行 plantpulse-gateway profiles 查看。",
+        "Run plantpulse-gateway profiles to list them.",
+    )
