@@ -52,11 +52,11 @@ def write_gateway_file(
     credential_file: Path,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the plant's file. `settings` are further keys of its first level."""
+    """Write the plant's file. `settings` are the keys below `gateway`: window, checkpoint, folders."""
     document: dict[str, Any] = {
         "site": scenario.gateway,
         "uplink": {"url": uplink_url, "credential_file": str(credential_file)},
-        **(settings or {}),
+        **({"gateway": dict(settings)} if settings else {}),
         "devices": gateway_entries(scenario, addresses),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
