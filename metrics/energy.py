@@ -10,18 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Literal
+from fractions import Fraction
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.rollup import MeterPeriod
+from metrics.rollup import MeterPeriod, add_scopes
 
 MICRO: Final = 1_000_000
 """Coefficients are integers in millionths of kgce per unit: 0.1229 is 122900."""
 
 UNKNOWN_RATE: Final = -1
 """`rated_max` of a meter of which no rated maximum is known."""
+
+NO_BOUND: Final = -1
+"""`upper` where no upper bound is known."""
+
+_S_PER_H: Final = 3600
+_THOUSANDTHS: Final = 1000
+_KG_PER_T: Final = 1000
 
 Basis = Literal["calorific", "equivalent"]
 """当量值 (the energy content) or 等价值 (the primary energy used to make it)."""
@@ -65,7 +73,7 @@ class PlantEnergy:
     estimated: NDArray[np.int64]
     """Part of the counted quantities that is estimated, signs aside."""
     sub_metered: NDArray[np.int64]
-    """Counted by the top sub-meters under the plant's main meters."""
+    """Counted by the top sub-meters under the plant's import meters; 0 without one."""
     unallocated: NDArray[np.int64]
     """Metered less sub-metered; 0 without a main meter. May be negative by the meters' errors."""
     span_s: NDArray[np.int64]
@@ -78,10 +86,6 @@ class PlantEnergy:
 
     def __len__(self) -> int:
         return len(self.metered)
-
-
-NO_BOUND: Final = -1
-"""`upper` where no upper bound is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,32 +115,139 @@ class Coefficient:
 def counted(meters: Meters) -> NDArray[np.int64]:
     """Sign with which each meter enters its plant's energy, (m,): +1, −1 (export) or 0 (contained in another).
 
+    Generation and export always enter: the import meter does not contain them. An import meter enters
+    unless it has a parent. A sub-meter enters only at the top of its tree and where its plant has no import meter.
     Raises ValueError for a tree with a loop, or a parent of another plant.
     """
-    raise NotImplementedError
+    _require_trees(meters)
+    top = meters.parent < 0
+    return np.select(
+        [
+            meters.role == MeterRole.EXPORT,
+            meters.role == MeterRole.GENERATION,
+            (meters.role == MeterRole.IMPORT) & top,
+            (meters.role == MeterRole.SUB) & top & ~_plant_has_main(meters)[meters.plant],
+        ],
+        [-1, 1, 1, 1],
+        0,
+    ).astype(np.int64)
+
+
+def _require_trees(meters: Meters) -> None:
+    child = np.flatnonzero(meters.parent >= 0)
+    if len(child) and int(meters.parent.max()) >= len(meters):
+        raise ValueError(f"parent {int(meters.parent.max())}, there are {len(meters)} meters")
+    strange = child[meters.plant[child] != meters.plant[meters.parent[child]]]
+    if len(strange):
+        raise ValueError(f"meter {int(strange[0])} is contained in a meter of another plant")
+    above = meters.parent.copy()
+    for _ in range(len(meters)):  # each round climbs one level; trees are a few levels deep
+        climbing = np.flatnonzero(above >= 0)
+        if not len(climbing):
+            return
+        above[climbing] = meters.parent[above[climbing]]
+    if len(meters) and int(above.max()) >= 0:
+        raise ValueError(f"meter {int(np.argmax(above >= 0))} is contained in itself")
+
+
+def _plant_has_main(meters: Meters) -> NDArray[np.bool_]:
+    main = np.zeros(int(meters.plant.max(initial=-1)) + 1, np.bool_)
+    main[meters.plant[meters.role == MeterRole.IMPORT]] = True
+    return main
 
 
 def plant_energy(meters: Meters, period: MeterPeriod, n_plants: int) -> PlantEnergy:
     """Energy of one carrier per plant, with bounds and coverage.
 
-    A meter that was bound but not metered for a time may have counted up to its rated maximum in it.
+    A meter that was bound but not metered for a time may have counted up to its rated maximum in it: that
+    raises the upper bound (import, generation) or lowers the lower one (export). A plant's energy is never
+    below 0. Without a rated maximum there is no upper bound, and an export of unknown size makes the lower 0.
     """
-    raise NotImplementedError
+    sign = counted(meters)
+    plant = meters.plant
+    enters = sign != 0
+    uncovered_s = np.maximum(period.bound_s - period.span_s, 0)
+    open_time = enters & (uncovered_s > 0)
+    known_max = meters.rated_max >= 0
+    # Rounded up, so that the bound holds.
+    most = -(-np.where(known_max, meters.rated_max, 0) * uncovered_s // _S_PER_H)
+
+    def add(values: NDArray[Any]) -> NDArray[np.int64]:
+        return add_scopes(values.astype(np.int64), plant, n_plants)
+
+    has_main = np.zeros(n_plants, np.bool_)
+    mains = _plant_has_main(meters)
+    has_main[: len(mains)] = mains
+    metered = add(sign * period.quantity)
+    lower = metered - add((sign < 0) * open_time * most)
+    upper = metered + add((sign > 0) * open_time * most)
+    open_export = add(open_time & (sign < 0) & ~known_max) > 0
+    open_import = add(open_time & (sign > 0) & ~known_max) > 0
+    lower = np.maximum(np.where(open_export, 0, lower), 0)
+    upper = np.where(open_import | ~has_main, NO_BOUND, np.maximum(upper, 0))
+    parent = meters.parent
+    under_sub = (parent >= 0) & (meters.role[np.maximum(parent, 0)] == MeterRole.SUB)
+    top_sub = (meters.role == MeterRole.SUB) & ~under_sub & has_main[plant]
+    sub_metered = add(top_sub * period.quantity)
+    return PlantEnergy(
+        metered=metered,
+        lower=lower,
+        upper=upper,
+        estimated=add(enters * period.quantity_estimated),
+        sub_metered=sub_metered,
+        unallocated=np.where(has_main, metered - sub_metered, 0),
+        span_s=add(enters * np.minimum(period.span_s, period.bound_s)),
+        bound_s=add(enters * period.bound_s),
+        has_main=has_main,
+        meters=add(enters & (period.bound_s > 0)),
+    )
 
 
 def total(energy: PlantEnergy, scope: NDArray[np.int64], n_scopes: int) -> list[Amount]:
-    """`metered-energy/1` per scope, in the carrier's unit; `scope` (p,) of each plant, -1 for none."""
-    raise NotImplementedError
+    """`metered-energy/1` per scope, in the carrier's unit; `scope` (p,) of each plant, -1 for none.
+
+    Plants without a meter add nothing and take no part in coverage: how many they are is for the caller
+    to show. No value where no plant has a meter.
+    """
+    known = energy.meters > 0
+    sums = {
+        name: add_scopes(np.where(known, getattr(energy, name), 0), scope, n_scopes)
+        for name in ("metered", "lower", "upper", "span_s", "bound_s")
+    }
+    plants = add_scopes(known.astype(np.int64), scope, n_scopes)
+    endless = add_scopes((known & (energy.upper == NO_BOUND)).astype(np.int64), scope, n_scopes) > 0
+    amounts: list[Amount] = []
+    for i in range(n_scopes):
+        if plants[i] == 0:
+            amounts.append(Amount(None, None, None, None))
+            continue
+        span_s, bound_s = int(sums["span_s"][i]), int(sums["bound_s"][i])
+        amounts.append(
+            Amount(
+                value=int(sums["metered"][i]) / _THOUSANDTHS,
+                lower=int(sums["lower"][i]) / _THOUSANDTHS,
+                upper=None if endless[i] else int(sums["upper"][i]) / _THOUSANDTHS,
+                coverage=span_s / bound_s if bound_s else None,
+            )
+        )
+    return amounts
 
 
 def coefficient(rows: Sequence[Coefficient], carrier: str, basis: Basis, day: int) -> Coefficient:
     """The row in force on a local day. Raises LookupError where there is none."""
-    raise NotImplementedError
+    in_force = [row for row in rows if (row.carrier, row.basis) == (carrier, basis) and row.from_day <= day]
+    if not in_force:
+        raise LookupError(f"no coefficient to standard coal for {carrier}, {basis}, on local day {day}")
+    return max(in_force, key=lambda row: row.from_day)
 
 
 def standard_coal(amount: Amount, row: Coefficient) -> Amount:
     """An amount of a carrier in tonnes of standard coal (tce), bounds included."""
-    raise NotImplementedError
+
+    def tce(quantity: float | None) -> float | None:
+        return None if quantity is None else float(Fraction(quantity) * row.micro_kgce / (MICRO * _KG_PER_T))
+
+    return Amount(tce(amount.value), tce(amount.lower), tce(amount.upper), amount.coverage)
 
 
 def add_amounts(amounts: Sequence[Amount]) -> Amount:
@@ -144,13 +255,36 @@ def add_amounts(amounts: Sequence[Amount]) -> Amount:
 
     A value where any has one; a bound only where all that have a value have it; coverage is the least.
     """
-    raise NotImplementedError
+    known = [a for a in amounts if a.value is not None]
+    if not known:
+        return Amount(None, None, None, None)
+
+    def add(parts: Sequence[float | None]) -> float | None:
+        present = [p for p in parts if p is not None]
+        # Exact before the one rounding, so the order of the parts cannot show.
+        return float(sum(map(Fraction, present), Fraction(0))) if len(present) == len(parts) else None
+
+    coverages = [a.coverage for a in known if a.coverage is not None]
+    return Amount(
+        add([a.value for a in known]),
+        add([a.lower for a in known]),
+        add([a.upper for a in known]),
+        min(coverages) if len(coverages) == len(known) else None,
+    )
 
 
 def intensity(energy_tce: Amount, denominator_wan_yuan: float | None) -> Amount:
     """Energy per value, tce per 万元 (10,000 CNY): `energy-intensity-level/1` on value added,
     `energy-per-output/1` on output value. No value without a positive denominator."""
-    raise NotImplementedError
+    if denominator_wan_yuan is None or denominator_wan_yuan <= 0:
+        return Amount(None, None, None, energy_tce.coverage)
+
+    def per_value(tce: float | None) -> float | None:
+        return None if tce is None else tce / denominator_wan_yuan
+
+    return Amount(
+        per_value(energy_tce.value), per_value(energy_tce.lower), per_value(energy_tce.upper), energy_tce.coverage
+    )
 
 
 def intensity_change(energy_growth: float | None, value_growth: float | None) -> float | None:
@@ -159,4 +293,6 @@ def intensity_change(energy_growth: float | None, value_growth: float | None) ->
     Growths and result are shares: −0.074 and 0.066 give −0.1313. None where one is not known or value fell
     to nothing.
     """
-    raise NotImplementedError
+    if energy_growth is None or value_growth is None or value_growth <= -1:
+        return None
+    return (1 + energy_growth) / (1 + value_growth) - 1

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.rollup import AssetPeriod
+from metrics.rollup import AssetPeriod, add_scopes
 
 WATCHED_PERMILLE: Final = 900
 """Parameter q of `networking-rate/1`, in 1/1000: watched for less of its bound time, an asset counts as unobserved."""
@@ -122,12 +122,37 @@ class Rates:
 
     def at(self, scope: int) -> ScopeRate:
         """The rate of one scope as Python numbers, None for what has no value."""
-        raise NotImplementedError
+        shown, unobserved, declared, shown_not = (int(count) for count in self.counts[scope])
+        first, second, third, fourth = (int(count) for count in self.by_evidence[scope])
+        return ScopeRate(
+            value=_known(self.value[scope]),
+            lower=_known(self.lower[scope]),
+            upper=_known(self.upper[scope]),
+            coverage=_known(self.coverage[scope]),
+            numerator=int(self.numerator[scope]),
+            denominator=int(self.denominator[scope]),
+            shown=shown,
+            unobserved=unobserved,
+            declared_unconnected=declared,
+            shown_not=shown_not,
+            mean_of_enterprises=_known(self.mean[scope]),
+            mean_lower=_known(self.mean_lower[scope]),
+            mean_upper=_known(self.mean_upper[scope]),
+            enterprises=int(self.enterprises[scope]),
+            time_weighted=_known(self.time_weighted[scope]),
+            time_weighted_lower=_known(self.time_weighted_lower[scope]),
+            time_weighted_upper=_known(self.time_weighted_upper[scope]),
+            by_evidence=(first, second, third, fourth),
+        )
+
+
+def _known(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def is_digital(control: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether an asset is under numerical or programmable control: CNC, PLC or robot."""
-    raise NotImplementedError
+    return np.isin(control, (Control.CNC, Control.PLC, Control.ROBOT))
 
 
 def classify_networked(
@@ -139,7 +164,12 @@ def classify_networked(
     and watched for less than q of that time. Else DECLARED_UNCONNECTED: never bound, by a confirmed
     register. Else SHOWN_NOT. `period` must reach back over the look-back.
     """
-    raise NotImplementedError
+    watched_less = period.observed * 1000 < period.bound * watched_permille
+    return np.select(
+        [~assets.in_scope, period.shown, ~assets.confirmed | watched_less, period.bound == 0],
+        [AssetClass.EXCLUDED, AssetClass.SHOWN, AssetClass.UNOBSERVED, AssetClass.DECLARED_UNCONNECTED],
+        AssetClass.SHOWN_NOT,
+    ).astype(np.int64)
 
 
 def classify_cnc(assets: Assets) -> NDArray[np.int64]:
@@ -148,7 +178,17 @@ def classify_cnc(assets: Assets) -> NDArray[np.int64]:
     SHOWN: numerically controlled. Else UNOBSERVED: control not known, or the register is not confirmed.
     Else SHOWN_NOT. What a meter proves never enters.
     """
-    raise NotImplementedError
+    return np.select(
+        [~assets.in_scope, is_digital(assets.control), _control_open(assets)],
+        [AssetClass.EXCLUDED, AssetClass.SHOWN, AssetClass.UNOBSERVED],
+        AssetClass.SHOWN_NOT,
+    ).astype(np.int64)
+
+
+def _control_open(assets: Assets) -> NDArray[np.bool_]:
+    """Whether an asset may turn out to be numerically controlled though the register does not say so."""
+    unsure: NDArray[np.bool_] = (assets.control == Control.UNKNOWN) | ~assets.confirmed
+    return ~is_digital(assets.control) & unsure
 
 
 def networking_rate(
@@ -169,7 +209,8 @@ def networking_rate(
     Time-weighted: proven connected time over n times the period; its upper bound adds the time that nobody
     watched. The mean of enterprise rates counts each enterprise once.
     """
-    raise NotImplementedError
+    classes = classify_networked(assets, period, watched_permille)
+    return _networking(assets, period, classes, np.zeros(len(assets), np.bool_), scope, n_scopes, period_tenths)
 
 
 def networking_rate_digital(
@@ -183,9 +224,14 @@ def networking_rate_digital(
     """`networking-rate-digital/1` at every scope: the numerically controlled assets only, as networking_rate.
 
     Assets whose control is not known (or said by an unconfirmed register not to be numerical) are not
-    counted in the value, but every way to count them lies within the bounds.
+    counted in the value, but every way to count them lies within the bounds. Coverage and the time-weighted
+    rate are of the assets counted.
     """
-    raise NotImplementedError
+    classes = classify_networked(assets, period, watched_permille)
+    maybe = _control_open(assets) & assets.in_scope
+    classes_digital = np.where(is_digital(assets.control), classes, AssetClass.EXCLUDED)
+    candidates = np.where(maybe, classes, AssetClass.EXCLUDED)
+    return _networking(assets, period, classes_digital, candidates, scope, n_scopes, period_tenths)
 
 
 def cnc_rate(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> Rates:
@@ -193,13 +239,168 @@ def cnc_rate(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> Rates:
 
     Time-weighted columns are NaN: the rate does not depend on time.
     """
-    raise NotImplementedError
+    classes = classify_cnc(assets)
+    tally = _Tally(assets, classes, np.zeros(len(assets), np.int64), scope, n_scopes)
+    sure = assets.confirmed & (assets.control != Control.UNKNOWN) & tally.counted
+    coverage = _ratio(tally.scopes(sure), tally.n)
+    return tally.rates(coverage, None)
 
 
 def cnc_rate_value(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> Rates:
     """`cnc-rate-value/1` at every scope: as `cnc_rate`, each asset weighing its original value, fen.
 
-    Assets of unknown value are left out of value and coverage counts them as not known; the bounds then reach to
-    0 (one that is not numerically controlled may weigh any amount) and to 1 (one that is).
+    Assets of unknown value are left out of value and mean, and coverage counts them as not known; the bounds
+    then reach to 0 (one that may not be numerically controlled may weigh any amount) and to 1 (one that may be).
+    Numerator and denominator are sums of value; counts stay numbers of assets.
     """
-    raise NotImplementedError
+    classes = classify_cnc(assets)
+    weight = np.where(assets.value >= 0, assets.value, 0)
+    tally = _Tally(assets, classes, np.zeros(len(assets), np.int64), scope, n_scopes, weight)
+    valued = assets.value >= 0
+    sure = assets.confirmed & (assets.control != Control.UNKNOWN) & tally.counted & valued
+    rates = tally.rates(_ratio(tally.scopes(sure), tally.scopes(tally.counted)), None)
+    open_value = tally.counted & ~valued
+    pulls_down = tally.scopes(open_value & (classes != AssetClass.SHOWN)) > 0
+    pulls_up = tally.scopes(open_value & (classes != AssetClass.SHOWN_NOT)) > 0
+    has = ~np.isnan(rates.value)
+    for bound, pulled, limit in (
+        (rates.lower, pulls_down, 0.0),
+        (rates.mean_lower, pulls_down, 0.0),
+        (rates.upper, pulls_up, 1.0),
+        (rates.mean_upper, pulls_up, 1.0),
+    ):
+        bound[pulled & has] = limit
+    return rates
+
+
+def _networking(
+    assets: Assets,
+    period: AssetPeriod,
+    classes: NDArray[np.int64],
+    candidates: NDArray[Any],
+    scope: NDArray[np.int64],
+    n_scopes: int,
+    period_tenths: int,
+) -> Rates:
+    """Rates of `classes`; `candidates` (a,) are classes of assets that may belong in, 0 where none."""
+    tally = _Tally(assets, classes, candidates, scope, n_scopes)
+    never_bound = tally.counted & (period.bound == 0)
+    expected = np.where(tally.counted, np.where(period.bound == 0, period_tenths, period.bound), 0)
+    watched = np.where(never_bound & assets.confirmed, period_tenths, np.where(tally.counted, period.observed, 0))
+    coverage = _ratio(tally.scopes(watched), tally.scopes(expected))
+
+    connected = np.where(tally.counted, period.connected, 0)
+    # A confirmed register's word that there is no device holds for all the time outside bindings.
+    outside = np.where(assets.confirmed, 0, np.maximum(period_tenths - period.state_bound, 0))
+    unwatched = np.where(tally.counted, np.maximum(period.state_bound - period.state_observed, 0) + outside, 0)
+    time = tally.n * period_tenths
+    proven = tally.scopes(connected)
+    possible = np.minimum(proven + tally.scopes(unwatched), time)
+    return tally.rates(coverage, (_ratio(proven, time), _ratio(possible, time)))
+
+
+class _Tally:
+    """Counts assets by class, scope and enterprise."""
+
+    def __init__(
+        self,
+        assets: Assets,
+        classes: NDArray[np.int64],
+        candidates: NDArray[Any],
+        scope: NDArray[np.int64],
+        n_scopes: int,
+        weight: NDArray[np.int64] | None = None,
+    ):
+        self._assets = assets
+        self._classes = classes
+        self._scope = scope
+        self._n_scopes = n_scopes
+        self._weight = np.ones(len(classes), np.int64) if weight is None else weight
+        self.counted = classes != AssetClass.EXCLUDED
+        self._of_class = [classes == k for k in (1, 2, 3, 4)]
+        self._maybe_shown = candidates == AssetClass.SHOWN
+        self._maybe_unobserved = candidates == AssetClass.UNOBSERVED
+        self._maybe_not = (candidates != AssetClass.EXCLUDED) & ~self._maybe_shown & ~self._maybe_unobserved
+        self.n = self.scopes(self.counted * self._weight)
+
+    def scopes(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """Exact sums per scope."""
+        return add_scopes(values.astype(np.int64), self._scope, self._n_scopes)
+
+    def rates(
+        self, coverage: NDArray[np.float64], timed: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    ) -> Rates:
+        shown = self._of_class[0]
+        counts = np.stack([self.scopes(k) for k in self._of_class], axis=1)
+        value, lower, upper = self._bounds(self._scope, self._n_scopes)
+        mean, mean_lower, mean_upper, enterprises = self._means()
+        absent = np.full(self._n_scopes, np.nan)
+        time_weighted, time_upper = timed or (absent, absent)
+        by_evidence = np.stack([self.scopes(shown & (self._assets.evidence == k)) for k in range(4)], axis=1)
+        return Rates(
+            numerator=self.scopes(shown * self._weight),
+            denominator=self.n,
+            value=value,
+            lower=np.where(self.n > 0, lower, np.nan),
+            upper=np.where(self.n > 0, upper, np.nan),
+            coverage=np.where(self.n > 0, coverage, np.nan),
+            counts=counts,
+            enterprises=enterprises,
+            mean=mean,
+            mean_lower=mean_lower,
+            mean_upper=mean_upper,
+            time_weighted=time_weighted,
+            time_weighted_lower=time_weighted.copy(),
+            time_weighted_upper=time_upper,
+            by_evidence=by_evidence,
+        )
+
+    def _bounds(
+        self, group: NDArray[np.int64], n_groups: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Value, lower and upper bound per group; each NaN where no asset counts, or may count, in it.
+
+        Below: those that may belong in and are perhaps not connected do, connected ones do not. Above:
+        those that are, or may be, connected do. No ratio being above 1, no other choice goes further.
+        """
+
+        def add(mask: NDArray[Any]) -> NDArray[np.int64]:
+            return add_scopes(mask * self._weight, group, n_groups)
+
+        n, c, u = add(self.counted), add(self._of_class[0]), add(self._of_class[1])
+        maybe_c, maybe_u, maybe_not = add(self._maybe_shown), add(self._maybe_unobserved), add(self._maybe_not)
+        lower = _ratio(c, n + maybe_u + maybe_not)
+        upper = _ratio(c + u + maybe_c + maybe_u, n + maybe_c + maybe_u)
+        return _ratio(c, n), lower, upper
+
+    def _means(
+        self,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Mean of the enterprises' values, lower and upper bounds per scope, and how many enterprises."""
+        n_enterprises = int(self._assets.enterprise.max(initial=-1)) + 1
+        inside = self._scope >= 0
+        pair = np.where(inside, self._scope * n_enterprises + self._assets.enterprise, -1)
+        # Enterprises in ascending order within each scope, so the sum of their rates has one order.
+        pairs, member = np.unique(pair, return_inverse=True)
+        value, lower, upper = self._bounds(member, len(pairs))
+        mean, enterprises = self._mean_by_scope(pairs, value, n_enterprises)
+        # An enterprise of which only uncertain assets are known would pull the mean down, or up.
+        mean_lower, _ = self._mean_by_scope(pairs, lower, n_enterprises)
+        mean_upper, _ = self._mean_by_scope(pairs, upper, n_enterprises)
+        some = enterprises > 0
+        return mean, np.where(some, mean_lower, np.nan), np.where(some, mean_upper, np.nan), enterprises
+
+    def _mean_by_scope(
+        self, pairs: NDArray[np.int64], figures: NDArray[np.float64], n_enterprises: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        keep = ~np.isnan(figures) & (pairs >= 0)
+        scope = pairs[keep] // max(n_enterprises, 1)
+        count = np.bincount(scope, minlength=self._n_scopes)
+        return _ratio(np.bincount(scope, weights=figures[keep], minlength=self._n_scopes), count), count
+
+
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
+    """The last division; NaN where there is nothing to divide by."""
+    out = np.full(len(denominator), np.nan)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out

@@ -6,14 +6,17 @@ bits. Times are tenths of seconds and quantities thousandths of their unit, as i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import date
 from enum import IntEnum
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.days import DayStates
+from metrics.days import NEVER, DayStates
+from metrics.record import DAY_S, STATE_COLUMNS, TENTHS_PER_S, local_day_start_s
 
 NO_END: Final = 2**31 - 1
 """`to_day` of a binding that still holds."""
@@ -32,17 +35,44 @@ class Period(NamedTuple):
     @property
     def start_s(self) -> int:
         """Start of the period, s UTC."""
-        raise NotImplementedError
+        return local_day_start_s(self.from_day)
 
     @property
     def end_s(self) -> int:
         """End of the period, s UTC, not in it."""
-        raise NotImplementedError
+        return local_day_start_s(self.to_day)
+
+    def elapsed_tenths(self, as_of_s: int) -> int:
+        """How much of the period is over at `as_of_s` (s UTC), 0.1 s."""
+        return max(0, min(self.end_s, as_of_s) - self.start_s) * TENTHS_PER_S
 
 
 def period(period_id: str) -> Period:
     """The period named `2026-11-23`, `2026-11`, `2026-Q4` or `2026`. Raises ValueError for another text."""
-    raise NotImplementedError
+    match = _PERIOD.fullmatch(period_id)
+    if not match:
+        raise ValueError(f"period {period_id!r}: expected 2026-11-23, 2026-11, 2026-Q4 or 2026")
+    year, quarter, month, day = (None if g is None else int(g) for g in match.group("year", "quarter", "month", "day"))
+    assert year is not None
+    if day is not None and month is not None:
+        first = _day_number(date(year, month, day))
+        return Period(period_id, "day", first, first + 1)
+    kind: PeriodKind = "year"
+    from_month, months = 1, 12
+    if month is not None:
+        kind, from_month, months = "month", month, 1
+    elif quarter is not None:
+        kind, from_month, months = "quarter", quarter * 3 - 2, 3
+    after = from_month + months
+    end = date(year + after // 13, (after - 1) % 12 + 1, 1)
+    return Period(period_id, kind, _day_number(date(year, from_month, 1)), _day_number(end))
+
+
+_PERIOD: Final = re.compile(r"(?P<year>[12]\d{3})(-Q(?P<quarter>[1-4])|-(?P<month>\d\d)(-(?P<day>\d\d))?)?", re.ASCII)
+
+
+def _day_number(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
 
 
 class Series(IntEnum):
@@ -139,14 +169,156 @@ def asset_period(
     there in a period that is not over.
     Raises ValueError where two bindings of one asset and series overlap.
     """
-    raise NotImplementedError
+    credit = _Credit(states, bindings, n_assets, from_day, to_day, as_of_s)
+    state_series = bindings.series == Series.STATE
+    of_state = credit.only(state_series)
+
+    # Time watched is judged series by series; the series watched least speaks for the asset.
+    key = bindings.object * (int(bindings.series.max(initial=0)) + 1) + bindings.series
+    keys, group = np.unique(key, return_inverse=True)
+    owner = keys // (int(bindings.series.max(initial=0)) + 1)
+    bound_of_group = _sum_by(credit.bound, group, len(keys))
+    observed_of_group = np.minimum(_sum_by(credit.sums_by_binding(states.observed), group, len(keys)), bound_of_group)
+    bound = np.zeros(n_assets, np.int64)
+    observed = np.zeros(n_assets, np.int64)
+    watched = np.flatnonzero(bound_of_group)
+    share = observed_of_group[watched] / bound_of_group[watched]
+    worst_last = watched[np.lexsort((bound_of_group[watched], -share))]
+    bound[owner[worst_last]] = bound_of_group[worst_last]
+    observed[owner[worst_last]] = observed_of_group[worst_last]
+
+    state_bound = _sum_by(credit.bound * state_series, bindings.object, n_assets)
+    first, last = credit.proofs()
+    return AssetPeriod(
+        bound=bound,
+        observed=observed,
+        shown=last != NEVER,
+        connected=of_state.sums(states.connected),
+        state_bound=state_bound,
+        state_observed=np.minimum(of_state.sums(states.observed), state_bound),
+        **{name: of_state.sums(getattr(states, name)) for name in STATE_COLUMNS},
+        first_connected_s=first,
+        last_connected_s=last,
+        parts=of_state.sums(states.parts),
+    )
 
 
 def meter_period(
     states: DayStates, bindings: Bindings, n_meters: int, from_day: int, to_day: int, as_of_s: int
 ) -> MeterPeriod:
     """Credit device days to the meters that the devices were bound to; as `asset_period`, any series."""
-    raise NotImplementedError
+    credit = _Credit(states, bindings, n_meters, from_day, to_day, as_of_s)
+    first, last = credit.proofs()
+    return MeterPeriod(
+        bound_s=_sum_by(credit.bound, bindings.object, n_meters) // TENTHS_PER_S,
+        span_s=credit.sums(states.quantity_span_s),
+        quantity=credit.sums(states.quantity),
+        quantity_idle=credit.sums(states.quantity_idle),
+        quantity_estimated=credit.sums(states.quantity_estimated),
+        observed=credit.sums(states.observed),
+        connected=credit.sums(states.connected),
+        first_connected_s=first,
+        last_connected_s=last,
+        flags=credit.flags(),
+    )
+
+
+class _Credit:
+    """Which row of the day states counts for which binding, and so for which object."""
+
+    def __init__(self, states: DayStates, bindings: Bindings, n_objects: int, from_day: int, to_day: int, as_of_s: int):
+        _require_no_overlap(bindings)
+        self._states = states
+        self._bindings = bindings
+        self._n_objects = n_objects
+        start = np.maximum(bindings.from_day, from_day)
+        end = np.minimum(bindings.to_day, to_day)
+        start_s = np.minimum(local_day_start_s(0) + start * DAY_S, as_of_s)
+        end_s = np.minimum(local_day_start_s(0) + end * DAY_S, as_of_s)
+        self.bound = np.maximum(end_s - start_s, 0) * TENTHS_PER_S
+        """Time that each binding was in force, (b,), 0.1 s."""
+        self._row, self._binding = _pairs(states, bindings, start, end)
+        self._owner = bindings.object[self._binding]
+        self._whole = len(self._row) == len(states) and bool((self._row == np.arange(len(states))).all())
+
+    def only(self, chosen: NDArray[np.bool_]) -> _Credit:
+        """The same for some of the bindings, given as a mask (b,)."""
+        part = object.__new__(_Credit)
+        part.__dict__ |= self.__dict__
+        if not bool(chosen.all()):
+            kept = chosen[self._binding]
+            part._row, part._binding, part._owner = self._row[kept], self._binding[kept], self._owner[kept]
+            part._whole = False
+        return part
+
+    def sums(self, column: NDArray[Any]) -> NDArray[np.int64]:
+        """Exact sums per object of one column of the states."""
+        return _sum_by(self._taken(column), self._owner, self._n_objects)
+
+    def sums_by_binding(self, column: NDArray[Any]) -> NDArray[np.int64]:
+        """Exact sums per binding of one column of the states."""
+        return _sum_by(self._taken(column), self._binding, len(self._bindings))
+
+    def proofs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last proof of connection per object, s UTC; NEVER: none."""
+        owner = self._owner
+        first_s, last_s = self._taken(self._states.first_connected_s), self._taken(self._states.last_connected_s)
+        proven = np.flatnonzero(last_s != NEVER)
+        first = np.full(self._n_objects, np.iinfo(np.int64).max)
+        last = np.full(self._n_objects, NEVER, np.int64)
+        np.minimum.at(first, owner[proven], first_s[proven])
+        np.maximum.at(last, owner[proven], last_s[proven])
+        return np.where(last == NEVER, NEVER, first), last
+
+    def flags(self) -> NDArray[np.int64]:
+        """Flags of every row credited, or-ed per object."""
+        flags = np.zeros(self._n_objects, np.int64)
+        np.bitwise_or.at(flags, self._owner, self._taken(self._states.flags).astype(np.int64))
+        return flags
+
+    def _taken(self, column: NDArray[Any]) -> NDArray[Any]:
+        return column if self._whole else column[self._row]
+
+
+def _pairs(
+    states: DayStates, bindings: Bindings, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every (row of states, binding) where the device was bound on that day, by ascending row per round."""
+    n_devices = 1 + max(int(states.device.max(initial=0)), int(bindings.device.max(initial=0)))
+    by_device = np.argsort(bindings.device, kind="stable")
+    counts = np.bincount(bindings.device, minlength=n_devices)
+    first = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    rows: list[NDArray[np.int64]] = []
+    found: list[NDArray[np.int64]] = []
+    # One round per place in a device's list of bindings: nearly all devices have one binding.
+    for place in range(int(counts.max(initial=0))):
+        binding_of_device = np.full(n_devices, -1, np.int64)
+        has = np.flatnonzero(counts > place)
+        binding_of_device[has] = by_device[first[has] + place]
+        binding = binding_of_device[states.device]
+        holds = binding >= 0
+        holds &= (states.day >= start[binding]) & (states.day < end[binding])
+        if bool(holds.all()):
+            rows.append(np.arange(len(states)))
+            found.append(binding)
+        else:
+            rows.append(np.flatnonzero(holds))
+            found.append(binding[holds])
+    if not rows:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    return np.concatenate(rows), np.concatenate(found)
+
+
+def _require_no_overlap(bindings: Bindings) -> None:
+    order = np.lexsort((bindings.from_day, bindings.series, bindings.object))
+    same = (np.diff(bindings.object[order]) == 0) & (np.diff(bindings.series[order]) == 0)
+    clash = np.flatnonzero(same & (bindings.from_day[order][1:] < bindings.to_day[order][:-1]))
+    if len(clash):
+        one = int(order[clash[0]])
+        raise ValueError(
+            f"bindings of object {int(bindings.object[one])}, series {int(bindings.series[one])} overlap"
+            f" from local day {int(bindings.from_day[order[clash[0] + 1]])}"
+        )
 
 
 def add_scopes(values: NDArray[np.int64], scope: NDArray[np.int64], n_scopes: int) -> NDArray[np.int64]:
@@ -154,4 +326,29 @@ def add_scopes(values: NDArray[np.int64], scope: NDArray[np.int64], n_scopes: in
 
     Raises OverflowError where a sum leaves 63 bits.
     """
-    raise NotImplementedError
+    inside = scope >= 0
+    return _sum_by(values, scope, n_scopes) if bool(inside.all()) else _sum_by(values[inside], scope[inside], n_scopes)
+
+
+_FLOAT_EXACT: Final = 1 << 53
+
+
+def _sum_by(values: NDArray[Any], group: NDArray[Any], n_groups: int) -> NDArray[np.int64]:
+    """Exact integer sums per group. bincount adds in floats, so it is used only where no sum can round."""
+    if len(values) == 0:
+        return np.zeros(n_groups, np.int64)
+    reach = max(int(values.max()), -int(values.min())) * len(values)
+    if reach < _FLOAT_EXACT:
+        return np.bincount(group, weights=values, minlength=n_groups).astype(np.int64)
+    wide = values.astype(np.int64)
+    if reach >= 1 << 63:
+        # Halves of 32 bits add without overflow; the sums are put together as Python integers, and checked.
+        low = _sum_by(wide & 0xFFFFFFFF, group, n_groups)
+        high = _sum_by(wide >> 32, group, n_groups)
+        whole = [(int(upper) << 32) + int(lower) for upper, lower in zip(high, low, strict=True)]
+        if max(whole) >= 1 << 63 or min(whole) < -(1 << 63):
+            raise OverflowError("a sum leaves 63 bits")
+        return np.array(whole, np.int64)
+    sums = np.zeros(n_groups, np.int64)
+    np.add.at(sums, group, wide)
+    return sums

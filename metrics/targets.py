@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 PathMethod = Literal["linear", "compound", "yearly", "none"]
 """linear: shares, counts, index. compound: money. yearly: a figure typed in per year. none: no target."""
@@ -41,28 +42,122 @@ class Target:
     """Share of the target by which a value meets a target with the comparator ~ (左右)."""
 
 
+ON_TRACK_FROM: Final = 0.95
+SLOW_FROM: Final = 0.60
+"""Least completion for the statuses ON_TRACK and SLOW, as in Open SDG's progress method."""
+
+
 def required(target: Target, year: float) -> float | None:
-    """Where the path stands at `year` (2023.5: half-way through); None without a path there."""
-    raise NotImplementedError
+    """Where the path stands at `year` (2023.5: half-way through); None without a path there.
+
+    linear: b + (T−b)·s, compound: b·(T/b)^s, with s the share of the time that is over, 0 to 1.
+    yearly: the figure typed in for that calendar year.
+    """
+    if target.method == "yearly":
+        return target.yearly.get(math.floor(year))
+    ends = _ends(target)
+    if ends is None:
+        return None
+    base, goal, elapsed = ends.base, ends.goal, min(max(ends.elapsed(year), 0.0), 1.0)
+    if target.method == "linear":
+        return base + (goal - base) * elapsed
+    return base * (goal / base) ** elapsed
 
 
 def completion(target: Target, value: float | None, year: float) -> float | None:
     """Progress made over progress due at `year`, 1: exactly on the path; None where it cannot be said.
 
     linear: ((a−b)/(T−b)) / ((t−t0)/(T−t0)). compound: the same of logarithms. yearly: value over the typed figure
-    (up) or the typed figure over the value (down).
+    (up) or the typed figure over the value (down). After the target year all of the progress is due.
     """
-    raise NotImplementedError
+    if value is None:
+        return None
+    if target.method == "yearly":
+        due = target.yearly.get(math.floor(year))
+        if due is None:
+            return None
+        above, below = (value, due) if target.direction == "up" else (due, value)
+        return above / below if above > 0 and below > 0 else None
+    ends = _ends(target)
+    if ends is None or ends.base == ends.goal:
+        return None
+    elapsed = min(ends.elapsed(year), 1.0)
+    if elapsed <= 0:
+        return None
+    if target.method == "linear":
+        return (value - ends.base) / (ends.goal - ends.base) / elapsed
+    if value <= 0:
+        return None
+    return math.log(value / ends.base) / math.log(ends.goal / ends.base) / elapsed
+
+
+def is_reached(target: Target, value: float, year: float) -> bool:
+    """Whether a value meets the target itself (yearly: the figure of that year), as its comparator says."""
+    goal = target.yearly.get(math.floor(year)) if target.method == "yearly" else target.target
+    if goal is None:
+        return False
+    match target.comparator:
+        case ">=":
+            return value >= goal
+        case ">":
+            return value > goal
+        case "<=":
+            return value <= goal
+        case "<":
+            return value < goal
+        case "~":
+            return abs(value - goal) <= target.tolerance * abs(goal)
+        case "=":
+            return value >= goal if target.direction == "up" else value <= goal
 
 
 def status(target: Target, lower: float | None, upper: float | None, year: float) -> Status:
     """Status of the interval [lower, upper] at `year`: the one that both ends have, else CANNOT_TELL.
 
-    Reached, else by completion: at least 0.95 on track, 0.60 slow, 0 behind, below 0 reversed.
+    Reached, else by completion: at least 0.95 on track, 0.60 slow, 0 behind, below 0 reversed. An interval
+    without an end, and a moment at which nothing is due yet, cannot be told.
     """
-    raise NotImplementedError
+    if target.method == "none" or (target.method != "yearly" and _ends(target) is None):
+        return Status.NO_TARGET
+    if target.method == "yearly" and math.floor(year) not in target.yearly:
+        return Status.NO_TARGET
+    if lower is None or upper is None:
+        return Status.CANNOT_TELL
+    low, high = _status_of(target, lower, year), _status_of(target, upper, year)
+    return low if low == high else Status.CANNOT_TELL
 
 
-def settling_width(target: Target, lower: float, upper: float, year: float) -> float | None:
-    """How much of the interval must go until both ends have one status; 0 where they have; None without a target."""
-    raise NotImplementedError
+def _status_of(target: Target, value: float, year: float) -> Status:
+    if is_reached(target, value, year):
+        return Status.REACHED
+    made = completion(target, value, year)
+    if made is None:
+        return Status.CANNOT_TELL
+    if made >= ON_TRACK_FROM:
+        return Status.ON_TRACK
+    if made >= SLOW_FROM:
+        return Status.SLOW
+    return Status.BEHIND if made >= 0 else Status.REVERSED
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    base_year: int
+    base: float
+    target_year: int
+    goal: float
+
+    def elapsed(self, year: float) -> float:
+        return (year - self.base_year) / (self.target_year - self.base_year)
+
+
+def _ends(target: Target) -> _Ends | None:
+    """Both ends of a path, or None where one is missing or the method cannot join them."""
+    if target.method not in ("linear", "compound"):
+        return None
+    base_year, base, target_year, goal = target.base_year, target.base, target.target_year, target.target
+    if base_year is None or base is None or target_year is None or goal is None or target_year <= base_year:
+        return None
+    if target.method == "compound" and (base <= 0 or goal <= 0):
+        return None
+    return _Ends(base_year, base, target_year, goal)
