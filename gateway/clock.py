@@ -16,19 +16,22 @@ STEP_NOTICED_NS: Final = 2 * NS_PER_S
 class TimeLine:
     """Nanoseconds since 1970 UTC that never run backwards, not over a restart either.
 
-    The line starts at the system's clock, or at `not_before_ns` (the end of the previous run) where
-    that is later. A step of the system clock afterwards is noticed (`step_ns`), never followed.
+    The line starts at the system's clock, or where the previous run ended if that is later
+    (`start_no_earlier`). A step of the system clock afterwards is noticed (`step_ns`), never followed.
     """
 
     def __init__(
         self,
-        not_before_ns: int = 0,
         *,
         wall_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
-        self._anchor_ns = max(wall_ns(), not_before_ns) - monotonic_ns()
+        self._anchor_ns = wall_ns() - monotonic_ns()
+
+    def start_no_earlier(self, at_ns: int) -> None:
+        """Set the line on to `at_ns` where it stands before it. Only before anyone has read it."""
+        self._anchor_ns += max(0, at_ns - self())
 
     def __call__(self) -> int:
         return self._anchor_ns + self._monotonic_ns()

@@ -1,0 +1,311 @@
+"""`plantpulse-gateway`: run a gateway, and the tools for the person at the cabinet.
+
+Exit code 0 when what was asked is true, 1 when not, 2 for a wrong call. Nothing heavy is imported
+before a command needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collectors.entries import DeviceEntry
+    from collectors.findings import Found, ToolReading
+    from collectors.model import CollectorError
+    from collectors.strict_yaml import FileError
+    from gateway.config import PlantConfig
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="厂脉网关：读取设备，按分钟记录，上报县级服务。/ PlantPulse gateway: reads machines, reports by the minute.",
+)
+
+T = TypeVar("T")
+ConfigOption = Annotated[Path, typer.Option("--config", help="工厂文件 / the plant's file (YAML)")]
+JsonOption = Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")]
+AddressArgument = Annotated[str, typer.Argument(help="设备地址 / address, such as modbus-tcp://10.0.4.7:502")]
+UsernameOption = Annotated[str, typer.Option(help="用户名 / user name")]
+PasswordFileOption = Annotated[Path | None, typer.Option(help="密码文件 / file with the password", exists=True)]
+CaFileOption = Annotated[Path | None, typer.Option(help="CA 证书文件 / CA certificate", exists=True)]
+FolderOption = Annotated[
+    list[Path] | None, typer.Option("--profile-folder", help="本地型号文件夹 / folder of the site's own profiles")
+]
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _fail(error: FileError | CollectorError | OSError | Exception, as_json: bool = False) -> NoReturn:
+    """Tell what is wrong and end with 1."""
+    from collectors.model import CollectorError
+    from collectors.strict_yaml import FileError
+
+    if as_json:
+        if isinstance(error, FileError):
+            problems = [p._asdict() for p in error.problems]
+        elif isinstance(error, CollectorError):
+            problems = [{"code": error.code, "zh": error.zh, "en": error.en}]
+        else:
+            problems = [{"zh": str(error), "en": str(error)}]
+        _print_json({"ok": False, "problems": problems})
+    else:
+        print(str(error), file=sys.stderr)
+        if isinstance(error, CollectorError) and (error.next_zh or error.next_en):
+            print(f"  {error.next_zh}\n  {error.next_en}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _load(config: Path, as_json: bool = False) -> PlantConfig:
+    from collectors.strict_yaml import FileError
+    from gateway.config import load
+
+    try:
+        return load(config)
+    except FileError as error:
+        _fail(error, as_json)
+
+
+@app.command()
+def run(
+    config: ConfigOption,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="首个样本后运行多少秒 / stop this long after the first sample, s")
+    ] = None,
+    close_short_on_stop: Annotated[
+        bool, typer.Option(help="停止时立即结束并发送当前窗口 / on stop close open windows and deliver them")
+    ] = False,
+    status_file: Annotated[
+        Path | None, typer.Option(help="每 2 秒写一次运行摘要 / write a summary here every 2 s")
+    ] = None,
+) -> None:
+    """运行网关 / Run the gateway until it is stopped."""
+    import asyncio
+
+    from collectors.model import CollectorError
+    from collectors.strict_yaml import FileError
+    from gateway.logs import set_up
+    from gateway.outbox import OutboxError
+    from gateway.runner import Options
+    from gateway.runner import run as run_gateway
+
+    plant = _load(config)
+    set_up()
+    options = Options(seconds=seconds, close_short=close_short_on_stop, status_file=status_file)
+    try:
+        code = asyncio.run(run_gateway(plant, options))
+    except (FileError, CollectorError, OutboxError, OSError) as error:
+        _fail(error)
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """检查工厂文件，不连接任何设备 / Check the plant's file; connects to nothing."""
+    from collectors.model import CollectorError
+    from collectors.strict_yaml import FileError
+    from gateway.clock import TimeLine
+    from gateway.runner import make_links
+
+    plant = _load(config, as_json)
+    try:
+        links = make_links(plant, TimeLine())
+    except (FileError, CollectorError) as error:
+        _fail(error, as_json)
+    if as_json:
+        _print_json(
+            {
+                "ok": True,
+                "site": plant.site,
+                "devices": [
+                    {"id": e.id, "protocol": protocol, "profile": e.profile, "address": e.address}
+                    for protocol, entries in plant.entries.items()
+                    for e in entries
+                ],
+                "links": [link.collector.link for link in links],
+            }
+        )
+        return
+    count = len(plant.entry_ids)
+    print(f"{config}: 没有问题，{count} 台设备，{len(links)} 条链路。/ no problem: {count} devices, {len(links)} links.")
+
+
+@app.command()
+def probe(
+    config: ConfigOption,
+    seconds: Annotated[float, typer.Option(min=0.5, help="最多等待 / wait at most, s")] = 15.0,
+    as_json: JsonOption = False,
+) -> None:
+    """连接每台设备，显示首批读数 / Connect every device and show its first values."""
+    from gateway.probe import probe as probe_plant
+
+    plant = _load(config, as_json)
+    results = _await(probe_plant(plant, seconds), as_json)
+    if as_json:
+        _print_json([r.as_json() for r in results])
+    else:
+        for result in results:
+            print(result.as_text())
+    raise typer.Exit(0 if all(r.ok for r in results) else 1)
+
+
+@app.command()
+def scan(
+    address: AddressArgument,
+    seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="搜索多久 / for how long, s")] = 10.0,
+    username: UsernameOption = "",
+    password_file: PasswordFileOption = None,
+    ca_file: CaFileOption = None,
+    profile_folder: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """列出地址上应答的设备 / List the devices that answer at an address."""
+    from gateway import tools
+
+    access = tools.Access(username, password_file, ca_file, tuple(profile_folder or ()))
+    found: list[Found] = _await(tools.scan(_address(address), seconds, access), as_json)
+    if as_json:
+        _print_json([tools.found_json(f) for f in found])
+    else:
+        for f in found:
+            unit = f" unit {f.unit}" if f.unit is not None else ""
+            identity = " ".join(x for x in (f.identity.manufacturer, f.identity.model, f.identity.serial) if x)
+            print(f"{f.address}{unit} {f.name or '-'} {f.device_class} {f.profile or '-'} {identity} {f.evidence}")
+        if not found:
+            print("没有设备应答。请检查电源、接线和地址。/ nothing answered. Check power, wiring and address.")
+    raise typer.Exit(0 if found else 1)
+
+
+@app.command()
+def read(
+    address: AddressArgument,
+    profile: Annotated[str, typer.Option(help="型号 / profile")],
+    unit: Annotated[int | None, typer.Option(min=0, max=255, help="Modbus 单元号 / unit id")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="只读这些点 / only these tags")] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--set", help="条目的其他键，如 topic=… / further keys of the entry, KEY=VALUE")
+    ] = None,
+    username: UsernameOption = "",
+    password_file: PasswordFileOption = None,
+    ca_file: CaFileOption = None,
+    profile_folder: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """按型号读取一次 / Read a device once by its profile."""
+    from gateway import tools
+
+    access = tools.Access(username, password_file, ca_file, tuple(profile_folder or ()))
+    entry = _entry(_address(address), profile, unit, key or [], access)
+    readings: list[ToolReading] = _await(tools.read_once(entry, tag or [], access), as_json)
+    if as_json:
+        _print_json([tools.reading_json(r) for r in readings])
+    else:
+        for r in readings:
+            value = "-" if r.value is None else r.value
+            print(f"{r.tag:32} {value:>16} {r.unit:8} {r.quality.name.lower()}")
+    raise typer.Exit(0 if readings and any(r.value is not None for r in readings) else 1)
+
+
+@app.command()
+def browse(
+    address: AddressArgument,
+    username: UsernameOption = "",
+    password_file: PasswordFileOption = None,
+    ca_file: CaFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """浏览 OPC UA 服务器的节点 / Browse an OPC UA server's nodes."""
+    from gateway import tools
+
+    if not _address(address).startswith("opc.tcp://"):
+        raise typer.BadParameter("browse 只用于 opc.tcp:// 地址 / browse is for opc.tcp:// addresses only")
+    nodes = _await(tools.browse(address, tools.Access(username, password_file, ca_file, ())), as_json)
+    if as_json:
+        _print_json(nodes)
+    else:
+        for node in nodes:
+            print("  ".join(str(value) for value in node.values()))
+    raise typer.Exit(0 if nodes else 1)
+
+
+@app.command()
+def profiles(profile_folder: FolderOption = None, as_json: JsonOption = False) -> None:
+    """列出所有型号 / List every profile."""
+    from collectors.profiles import loader
+    from collectors.strict_yaml import FileError
+
+    folders = tuple(profile_folder or ())
+    try:
+        headers = [loader.header(name, folders) for name in loader.names(folders)]
+    except FileError as error:
+        _fail(error, as_json)
+    listed = [
+        {"name": h.profile, "class": h.device_class, "brand": product.brand, "models": list(product.models)}
+        for h in headers
+        for product in h.products
+    ] + [{"name": h.profile, "class": h.device_class, "brand": "", "models": []} for h in headers if not h.products]
+    listed.sort(key=lambda p: (str(p["name"]), str(p["brand"])))
+    if as_json:
+        _print_json(listed)
+        return
+    for p in listed:
+        print(f"{p['name']:32} {p['class']:20} {p['brand']} {', '.join(p['models'])}")
+
+
+def _address(address: str) -> str:
+    from collectors.entries import protocol_of
+
+    try:
+        protocol_of(address)
+    except KeyError:
+        raise typer.BadParameter(f"不认识的地址 / unknown address: {address}") from None
+    return address
+
+
+def _entry(address: str, profile: str, unit: int | None, keys: list[str], access: Any) -> DeviceEntry:
+    from pydantic import ValidationError
+
+    from collectors.entries import protocol_of
+    from gateway.config import entry_model
+
+    raw: dict[str, Any] = {"id": "read", "profile": profile, "address": address, **access.keys()}
+    if unit is not None:
+        raw["unit"] = unit
+    for pair in keys:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set KEY=VALUE: {pair}")
+        raw[name] = value
+    try:
+        return entry_model(protocol_of(address)).model_validate(raw)
+    except ValidationError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _await(work: Coroutine[Any, Any, T], as_json: bool) -> T:
+    import asyncio
+
+    from collectors.model import CollectorError
+    from collectors.strict_yaml import FileError
+
+    try:
+        return asyncio.run(work)
+    except (FileError, CollectorError, OSError, TimeoutError) as error:
+        _fail(error, as_json)
+
+
+if __name__ == "__main__":
+    main()

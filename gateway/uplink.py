@@ -1,0 +1,368 @@
+"""The way to the county: records, announcements and presence, sent with the gateway's own credential."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import aiohttp
+import msgspec
+
+from collectors.model import Clock, Trouble
+from gateway.config import UplinkConfig
+from gateway.outbox import Depth, OutboxThread, Pending
+from gateway.troubles import Troubles
+from gateway.wire import (
+    CONTENT_ENCODING,
+    CONTENT_TYPE_MSGPACK,
+    Accepted,
+    Announce,
+    DevicePresence,
+    IngestAnswer,
+    Live,
+    WireError,
+    decode_json,
+    encode,
+)
+
+SUBJECT: Final = "uplink"
+INGEST_TIMEOUT_S: Final = 30.0
+LIVE_TIMEOUT_S: Final = 4.0
+RETRY_FIRST_S: Final = 0.5
+RETRY_MOST_S: Final = 2.0
+"""Sending again within 3 s after the county is back: it is asked this often while it is away."""
+RETRY_REFUSED_S: Final = 10.0
+RETRY_AFTER_MOST_S: Final = 300.0
+LIVE_PAUSE_S: Final = 0.25
+_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_POISON: Final = frozenset({400, 413, 415, 422})
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+
+class _LaterError(Exception):
+    """Not now: try again after `after_s`."""
+
+    def __init__(self, trouble: Trouble, after_s: float | None = None) -> None:
+        super().__init__(trouble.en)
+        self.trouble, self.after_s = trouble, after_s
+
+
+class _PoisonError(Exception):
+    """The county will never take this body."""
+
+
+class Uplink:
+    """Sends what the outbox holds, and how the devices are.
+
+    `run_ingest` and `run_live` are the two tasks that the runtime owns. A batch is tried until the
+    county has journalled it; the newest and the oldest take turns, so that a backlog never keeps
+    fresh data waiting.
+    """
+
+    def __init__(
+        self,
+        config: UplinkConfig,
+        gateway: str,
+        outbox: OutboxThread,
+        clock: Clock,
+        troubles: Troubles,
+        *,
+        presence: Callable[[], list[DevicePresence]],
+        shed: Callable[[], dict[str, int]],
+        presence_s: float = 5.0,
+    ) -> None:
+        self._config, self._gateway, self._outbox = config, gateway, outbox
+        self._clock, self._troubles = clock, troubles
+        self._presence, self._shed, self._presence_s = presence, shed, presence_s
+        self._work = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._session: aiohttp.ClientSession | None = None
+        self._credential = ""
+        self._announce_at_once = 200
+        self.sent_rows = 0
+        self.refused_rows = 0
+        self.held_rows = 0
+        self.poisoned = 0
+        self.conflicts = 0
+        self.resent = 0
+        self.last_contact_ns = 0
+        self.county_ahead_ns: int | None = None
+        """How far the county's clock stood before ours at the last answer, transmission included."""
+        self.depth = Depth()
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._work.set()
+
+    def presence_changed(self) -> None:
+        """A device's presence changed: tell the county soon."""
+        self._changed.set()
+
+    async def open(self) -> None:
+        """Read the credential and prepare connections; nothing is sent yet. Raises OSError, ssl.SSLError."""
+        self._credential = await asyncio.to_thread(read_credential, self._config.credential_file)
+        context: ssl.SSLContext | bool = True
+        if self._config.ca_file is not None:
+            context = await asyncio.to_thread(ssl.create_default_context, cafile=str(self._config.ca_file))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=4, ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+
+    async def close(self) -> None:
+        """Safe twice."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # Records and announcements ------------------------------------------------------------------
+
+    async def run_ingest(self) -> None:
+        """Send for ever; ends by cancellation only."""
+        pause_s = RETRY_FIRST_S
+        newest = False
+        while True:
+            try:
+                newest = not newest
+                sent = await self.send_one(newest)
+                pause_s = RETRY_FIRST_S
+                if not sent:
+                    self._work.clear()
+                    self.depth = await self._outbox.call(self._outbox.outbox.depth)
+                    if self.depth.unsent == 0:
+                        await self._work.wait()
+            except _LaterError as later:
+                self._troubles.report(later.trouble)
+                await self._reread_credential()
+                if later.after_s is not None:
+                    await asyncio.sleep(later.after_s)
+                else:
+                    await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
+                    pause_s = min(pause_s * 2, RETRY_MOST_S)
+
+    async def drain(self, at_most_s: float) -> bool:
+        """Send everything now; False where the time was not enough. For an ordered end only."""
+        try:
+            async with asyncio.timeout(at_most_s):
+                while True:
+                    try:
+                        while await self.send_one(newest=False):
+                            pass
+                        return True
+                    except _LaterError as later:
+                        await asyncio.sleep(min(later.after_s or RETRY_FIRST_S, RETRY_MOST_S))
+        except TimeoutError:
+            return False
+        finally:
+            self.depth = await self._outbox.call(self._outbox.outbox.depth)
+
+    async def send_one(self, newest: bool) -> bool:
+        """Send what devices said of themselves, then one batch. False where nothing waits."""
+        outbox = self._outbox.outbox
+        announcements = await self._outbox.call(outbox.unsent_announcements, self._announce_at_once)
+        if announcements:
+            epoch = await self._outbox.call(outbox.epoch)
+            try:
+                await self._post("announce", encode(Announce(self._gateway, epoch, announcements)), Accepted)
+            except _PoisonError as error:
+                if len(announcements) > 1:
+                    self._announce_at_once = 1  # one of them is to blame: find it
+                    return True
+                self._report_poison(f"announcement {announcements[0].number}", str(error))
+            await self._outbox.call(outbox.mark_announced, announcements[-1].number)
+            return True
+        batch: Pending | None = await self._outbox.call(outbox.next_unsent, newest)
+        if batch is None:
+            return False
+        try:
+            answer = await self._post("ingest", batch.body, IngestAnswer)
+        except _PoisonError as error:
+            self.poisoned += 1
+            self._report_poison(f"{batch.epoch}/{batch.sequence}", str(error))
+            await self._outbox.call(outbox.mark_poisoned, batch.ordinal, self._clock(), str(error)[:500])
+            return True
+        await self._settle(batch, answer)
+        self.depth = await self._outbox.call(outbox.depth)
+        return True
+
+    async def _settle(self, batch: Pending, answer: IngestAnswer) -> None:
+        outbox = self._outbox.outbox
+        self.county_ahead_ns = answer.county_time_ns - self._clock()
+        if (answer.epoch, answer.sequence) != (batch.epoch, batch.sequence):
+            raise _LaterError(_trouble_of_answer(f"answers {answer.epoch}/{answer.sequence}"), RETRY_REFUSED_S)
+        if answer.result == "conflict":
+            self.conflicts += 1
+            self._troubles.report(
+                Trouble(
+                    f"{SUBJECT}/epoch",
+                    "epoch_conflict",
+                    "县级已收到同一编号但内容不同的批次，可能有一张复制的存储卡在运行。已换新的纪元重发。",
+                    "the county has another batch under our number: a cloned card may be running. "
+                    "Sending again under a new epoch.",
+                    "请确认没有第二台网关使用同一张卡的副本。",
+                    "Make sure that no second gateway runs from a copy of this card.",
+                )
+            )
+            await self._outbox.call(outbox.open_epoch)
+            return
+        await self._outbox.call(outbox.mark_acked, batch.ordinal, self._clock())
+        self.sent_rows += answer.accepted if answer.result == "journalled" else 0
+        self.refused_rows += len(answer.refused)
+        self.held_rows += answer.held
+        if answer.refused:
+            first = answer.refused[0]
+            self._troubles.report(
+                Trouble(
+                    f"{SUBJECT}/rows",
+                    "rows_refused",
+                    f"县级拒收了 {len(answer.refused)} 行，例如 {first.column} = {first.value}。",
+                    f"the county refused {len(answer.refused)} rows, such as {first.column} = {first.value}, "
+                    f"expected {first.expected}.",
+                    "请把这条信息报告给软件维护方。",
+                    "Report this line to the maintainers of the software.",
+                )
+            )
+        for missing in answer.missing:
+            self.resent += await self._outbox.call(outbox.resend, missing.epoch, missing.first, missing.last)
+
+    def _report_poison(self, what: str, reason: str) -> None:
+        self._troubles.report(
+            Trouble(
+                f"{SUBJECT}/set-aside",
+                "batch_set_aside",
+                f"县级拒收批次 {what}：{reason}。已搁置保存，其余照常发送。",
+                f"the county refused batch {what}: {reason}. It is set aside and kept; the rest goes on.",
+                "请检查县级服务的版本，并把这条信息报告给软件维护方。",
+                "Check the county's version, and report this line to the maintainers of the software.",
+            )
+        )
+
+    # Presence -----------------------------------------------------------------------------------
+
+    async def run_live(self) -> None:
+        """Presence every `presence_s` and, at most four times a second, on change."""
+        while True:
+            self._changed.clear()
+            devices = self._presence()
+            message = Live(
+                self._gateway,
+                self._clock(),
+                devices,
+                backlog_batches=self.depth.unsent,
+                oldest_unsent_s=self._oldest_s(),
+                shed=self._shed(),
+            )
+            with suppress(_LaterError, _PoisonError):  # the next one says it all; `run_ingest` tells of the link
+                await self._post("live", encode(message), Accepted, LIVE_TIMEOUT_S)
+            await asyncio.sleep(LIVE_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._presence_s - LIVE_PAUSE_S):
+                    await self._changed.wait()
+
+    def _oldest_s(self) -> int:
+        since_ns = self.depth.oldest_unsent_ns
+        return max(0, (self._clock() - since_ns) // 1_000_000_000) if since_ns else 0
+
+    # HTTP ---------------------------------------------------------------------------------------
+
+    async def _reread_credential(self) -> None:
+        try:
+            self._credential = await asyncio.to_thread(read_credential, self._config.credential_file)
+        except OSError:
+            return  # the one in memory may still be good
+
+    async def _post(self, route: str, body: bytes, kind: type[A], timeout_s: float = INGEST_TIMEOUT_S) -> A:
+        """Raises _LaterError or _PoisonError."""
+        assert self._session is not None, "open() comes first"
+        headers = {
+            "Authorization": f"Bearer {self._credential}",
+            "Content-Type": CONTENT_TYPE_MSGPACK,
+            "Content-Encoding": CONTENT_ENCODING,
+            "Accept": "application/json",
+        }
+        try:
+            async with self._session.post(
+                f"{self._config.url}/api/v1/{route}",
+                data=body,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                allow_redirects=False,
+            ) as response:
+                status, content = response.status, await response.content.read(_MAX_ANSWER_BYTES)
+                while not response.content.at_eof() and len(content) < _MAX_ANSWER_BYTES:
+                    content += await response.content.read(_MAX_ANSWER_BYTES)
+                retry_after = response.headers.get("Retry-After", "")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _LaterError(_trouble_of_link(self._config.url, error)) from error
+        if status == 200:
+            try:
+                answer = decode_json(content, kind)
+            except WireError as error:
+                raise _LaterError(_trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
+            self.last_contact_ns = self._clock()
+            self._troubles.clear(SUBJECT)
+            return answer
+        detail = content[:300].decode("utf-8", "replace")
+        if status in _POISON:
+            raise _PoisonError(f"{status} {detail}")
+        if status in (401, 403):
+            raise _LaterError(_trouble_of_credential(status, detail), RETRY_REFUSED_S)
+        after_s = min(float(retry_after), RETRY_AFTER_MOST_S) if retry_after.isdigit() else None
+        raise _LaterError(_trouble_of_status(status, detail), after_s)
+
+
+def read_credential(path: Path) -> str:
+    """The credential in a file, without the line's end. Raises OSError."""
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _trouble_of_link(url: str, error: Exception) -> Trouble:
+    cause = str(error) or type(error).__name__
+    return Trouble(
+        SUBJECT,
+        "county_unreachable",
+        f"连不上县级服务 {url}（{cause}）。数据已存入待发库，恢复后补发。",
+        f"the county service at {url} cannot be reached ({cause}). Records are kept and sent later.",
+        "请检查网络、地址和防火墙。",
+        "Check network, address and firewall.",
+    )
+
+
+def _trouble_of_credential(status: int, detail: str) -> Trouble:
+    return Trouble(
+        SUBJECT,
+        "credential_refused",
+        f"县级服务不接受本网关的凭证（{status}）：{detail}",
+        f"the county does not accept this gateway's credential ({status}): {detail}",
+        "请检查 uplink.credential_file 与 site，必要时请县里重新发放凭证。",
+        "Check uplink.credential_file and site; have the county issue a new credential if need be.",
+    )
+
+
+def _trouble_of_status(status: int, detail: str) -> Trouble:
+    return Trouble(
+        SUBJECT,
+        f"county_answers_{status}",
+        f"县级服务返回 {status}：{detail}。稍后重试。",
+        f"the county answers {status}: {detail}. Trying again.",
+        "若持续出现，请联系县级管理员。",
+        "If it goes on, tell the county's administrator.",
+    )
+
+
+def _trouble_of_answer(detail: str) -> Trouble:
+    return Trouble(
+        SUBJECT,
+        "answer_not_understood",
+        f"看不懂县级服务的回答（{detail}）。",
+        f"the county's answer is not understood ({detail}).",
+        "请检查 uplink.url 是否指向县级服务，版本是否相符。",
+        "Check that uplink.url is the county service, and its version.",
+    )
