@@ -1,0 +1,46 @@
+"""A silent unit is asked less and less, so that it cannot hold up the others on its link."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_WAIT_S: Final = 2.0
+LONGEST_WAIT_S: Final = 300.0
+_NS: Final = 1_000_000_000
+
+
+class Breaker:
+    """One unit on one link. Each missed reply adds 2 s to the wait, 5 min at most; a reply ends it."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        """Replies missed in a row."""
+        self._next_ns = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the unit is polled as usual."""
+        return self.failures == 0
+
+    def may_probe(self, now_ns: int) -> bool:
+        """Whether a silent unit's wait is over."""
+        return now_ns >= self._next_ns
+
+    @property
+    def waiting_since_ns(self) -> int:
+        """When the wait ends or ended: the unit that has waited longest is asked first."""
+        return self._next_ns
+
+    def missed(self, now_ns: int) -> None:
+        """The unit did not answer."""
+        self.failures += 1
+        self._next_ns = now_ns + int(min(FIRST_WAIT_S * self.failures, LONGEST_WAIT_S) * _NS)
+
+    def answered(self) -> None:
+        """The unit answered."""
+        self.failures = 0
+        self._next_ns = 0
+
+    def ask_now(self) -> None:
+        """A person wants to know now: the next probe need not wait."""
+        self._next_ns = 0

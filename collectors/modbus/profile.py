@@ -1,0 +1,298 @@
+"""The model of a Modbus device profile: points in the maker's own numbering, with their encoding.
+
+The sheet's numbers are kept (`count_from` is the number it gives to protocol address 0); the loader
+shifts them once. Tags come from `collectors.profiles.vocabulary`; a tag of a site's own needs a unit
+and is a gauge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from collectors.model import PowerThresholds, Role, Tag
+from collectors.profiles.loader import ProfileHeader, load
+from collectors.profiles.vocabulary import VOCABULARY, Quantity
+from collectors.strict_yaml import StrictModel
+from metrics.record import MachineState
+
+RegisterType = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "bcd64", "bit"]
+Table = Literal["holding", "input", "coil", "discrete"]
+StateWord = Literal["running", "idle", "fault", "off", "unknown"]
+
+REGISTERS_OF: Final[dict[str, int]] = {
+    "u16": 1,
+    "i16": 1,
+    "u32": 2,
+    "i32": 2,
+    "u64": 4,
+    "i64": 4,
+    "f32": 2,
+    "f64": 4,
+    "bcd16": 1,
+    "bcd32": 2,
+    "bcd64": 4,
+    "bit": 1,
+}
+FUNCTION_OF: Final[dict[str, int]] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+ORDERS: Final[dict[int, tuple[str, ...]]] = {
+    1: ("AB", "BA"),
+    2: ("ABCD", "CDAB", "BADC", "DCBA"),
+    4: ("ABCDEFGH", "GHEFCDAB", "BADCFEHG", "HGFEDCBA", "EFGHABCD", "CDABGHEF"),
+}
+"""Byte orders on the wire by width in registers; A is the most significant byte of the value."""
+_FAST_POLL_S: Final = 2.0
+_FAST_LIVENESS_S: Final = 6.0
+_MAX_REGISTERS: Final = 125
+
+
+class BitState(StrictModel):
+    """A bit that, when set, says a state."""
+
+    bit: Annotated[int, Field(ge=0, le=15)]
+    state: StateWord
+
+
+class Point(StrictModel):
+    """One readable point. The value is `raw × scale + offset` in the vocabulary's unit."""
+
+    tag: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    at: int
+    """In the sheet's own numbering."""
+    type: RegisterType
+    table: Table | None = None
+    order: str | None = None
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    offset: float = 0.0
+    unit: str | None = None
+    """Only for a tag outside the vocabulary."""
+    bit: Annotated[int, Field(ge=0, le=15)] | None = None
+    states: dict[int, StateWord] | None = None
+    bit_states: tuple[BitState, ...] = ()
+    """First bit that is set wins."""
+    otherwise: StateWord | None = None
+    """The state when no bit is set."""
+    absent: tuple[float, ...] | None = None
+    """Raw values that mean "not there"; default: the profile's for this type."""
+    modulus: Annotated[float, Field(gt=0)] | None = None
+    """Where the counter wraps, in the tag's unit; default: the type's width."""
+    block: str | None = None
+    """Points of one block are read by one request and never torn."""
+    every_s: Annotated[float, Field(ge=0.1, le=3600)] | None = None
+
+    @field_validator("states", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, states: Any) -> Any:
+        # YAML reads a bare off as false
+        if isinstance(states, dict):
+            return {code: "off" if word is False else word for code, word in states.items()}
+        return states
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        width = REGISTERS_OF[self.type]
+        if self.order is not None and self.order not in ORDERS[width]:
+            raise ValueError(
+                f"{self.tag}：{self.type} 的 order 只能是 {', '.join(ORDERS[width])}。",
+                f"{self.tag}: order of {self.type} must be one of {', '.join(ORDERS[width])}.",
+            )
+        known = VOCABULARY.get(self.tag)
+        if known is None and self.unit is None:
+            raise ValueError(
+                f"{self.tag} 不在词汇表中：请改用词汇表里的名称，或写明 unit。",
+                f"{self.tag} is not in the vocabulary: use a name from it, or give a unit.",
+            )
+        if known is not None and self.unit is not None:
+            raise ValueError(
+                f"{self.tag} 的单位由词汇表规定（{known.unit or '无'}），请删除 unit。",
+                f"the unit of {self.tag} comes from the vocabulary ({known.unit or 'none'}); remove unit.",
+            )
+        if (self.type == "bit") != (self.bit is not None or self.table in ("coil", "discrete")):
+            raise ValueError(
+                f"{self.tag}：bit 类型需要 bit 序号（线圈除外），其他类型不能有。",
+                f"{self.tag}: type bit needs a bit number (coils excepted), no other type has one.",
+            )
+        says_state = self.states is not None or bool(self.bit_states)
+        if says_state != (self.quantity.role is Role.STATE) or (says_state and self.type != "u16"):
+            raise ValueError(
+                f"{self.tag}：状态点需要 u16 类型和 states 或 bit_states，其他点不能有。",
+                f"{self.tag}: a state point is u16 with states or bit_states; no other point has them.",
+            )
+        if bool(self.bit_states) != (self.otherwise is not None):
+            raise ValueError(
+                f"{self.tag}：bit_states 和 otherwise 要一起写。", f"{self.tag}: bit_states and otherwise go together."
+            )
+        return self
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the tag is, from the vocabulary."""
+        return VOCABULARY.get(self.tag) or Quantity(self.unit or "")
+
+    @property
+    def wraps_at(self) -> float | None:
+        """The counter's modulus in the tag's unit, None where the type does not say."""
+        if self.modulus is not None or self.quantity.role not in (Role.QUANTITY, Role.PARTS):
+            return self.modulus
+        if self.type.startswith("u"):
+            return float(2 ** (16 * REGISTERS_OF[self.type])) * self.scale
+        if self.type.startswith("bcd"):
+            return float(10 ** (4 * REGISTERS_OF[self.type])) * self.scale
+        return None
+
+
+class Serial(StrictModel):
+    """Factory settings of the serial line; an address may say otherwise."""
+
+    baudrate: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+
+
+class Timing(StrictModel):
+    """What the device needs between and around requests, in ms."""
+
+    timeout_ms: Annotated[int, Field(ge=20, le=10_000)] = 500
+    request_gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0
+    connect_pause_ms: Annotated[int, Field(ge=0, le=5000)] = 0
+
+
+class Thresholds(StrictModel):
+    """State of an old machine from its power, in kW and s (see `PowerThresholds`)."""
+
+    off_below_kw: Annotated[float, Field(gt=0)]
+    running_above_kw: Annotated[float, Field(gt=0)]
+    hysteresis_kw: Annotated[float, Field(ge=0)]
+    dwell_s: Annotated[float, Field(ge=0, le=600)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.off_below_kw + self.hysteresis_kw >= self.running_above_kw:
+            raise ValueError(
+                "running_above_kw 必须大于 off_below_kw + hysteresis_kw。",
+                "running_above_kw must lie above off_below_kw + hysteresis_kw.",
+            )
+        return self
+
+    def as_model(self) -> PowerThresholds:
+        """The same for the gateway."""
+        return PowerThresholds(self.off_below_kw, self.running_above_kw, self.hysteresis_kw, self.dwell_s)
+
+
+class Plausible(StrictModel):
+    """A reading that tells the model among strangers: the tag's value lies within `[least, most]`."""
+
+    tag: str
+    least: float
+    most: float
+
+
+class ModbusProfile(ProfileHeader):
+    """A Modbus device model."""
+
+    protocol: Literal["modbus"]
+    count_from: int = 0
+    """The number that the sheet gives to protocol address 0."""
+    table: Table = "holding"
+    every_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
+    gap_limit: Annotated[int, Field(ge=0, le=120)] = 16
+    """Registers nobody asked for that may be read along to save a request."""
+    max_registers: Annotated[int, Field(ge=1, le=_MAX_REGISTERS)] = _MAX_REGISTERS
+    absent: dict[RegisterType, tuple[float, ...]] = Field(default_factory=dict)
+    serial: Serial = Serial()
+    timing: Timing = Timing()
+    identification: bool = True
+    """Whether to ask function 43/14; false for devices that stumble over it."""
+    rated_max_per_h: Annotated[float, Field(gt=0)] | None = None
+    power_thresholds: Thresholds | None = None
+    recognise: tuple[Plausible, ...] = ()
+    points: Annotated[tuple[Point, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _points_fit(self) -> Self:
+        tags = [point.tag for point in self.points]
+        for tag in tags:
+            if tags.count(tag) > 1:
+                raise ValueError(f"tag {tag} 出现了两次。", f"tag {tag} stands twice.")
+        roles = [point.quantity.role for point in self.points if point.quantity.role is not Role.GAUGE]
+        for role in roles:
+            if roles.count(role) > 1:
+                raise ValueError(f"有两个 {role} 点，只能有一个。", f"two points of role {role}; one is permitted.")
+        for point in self.points:
+            address = self.address_of(point)
+            if not 0 <= address <= 0xFFFF + 1 - REGISTERS_OF[point.type]:
+                raise ValueError(
+                    f"{point.tag}：at 减去 count_from 后为 {address}，超出 0 到 65535。",
+                    f"{point.tag}: at minus count_from is {address}, outside 0 to 65535.",
+                )
+        self._check_blocks()
+        if self.fastest_s <= _FAST_POLL_S and self.liveness_s > _FAST_LIVENESS_S:
+            raise ValueError(
+                f"每 {self.fastest_s} s 读取时 liveness_s 最大为 {_FAST_LIVENESS_S}。",
+                f"liveness_s is at most {_FAST_LIVENESS_S} when polled every {self.fastest_s} s.",
+            )
+        if self.liveness_s < 2 * self.fastest_s:
+            raise ValueError(
+                f"liveness_s 至少为读取周期的两倍（{2 * self.fastest_s}）。",
+                f"liveness_s is at least twice the poll period ({2 * self.fastest_s}).",
+            )
+        if (self.power_thresholds is not None) and Role.POWER not in roles:
+            raise ValueError("power_thresholds 需要一个 power 点。", "power_thresholds need a point power.")
+        unknown = [plausible.tag for plausible in self.recognise if plausible.tag not in tags]
+        if unknown:
+            raise ValueError(f"recognise 中的 {unknown[0]} 不是点。", f"{unknown[0]} in recognise is no point.")
+        return self
+
+    def _check_blocks(self) -> None:
+        for name in {point.block for point in self.points if point.block}:
+            members = [point for point in self.points if point.block == name]
+            if len({(point.table or self.table, point.every_s or self.every_s) for point in members}) > 1:
+                raise ValueError(
+                    f"块 {name} 的点必须在同一个表、同一个读取周期。",
+                    f"points of block {name} must share one table and one poll period.",
+                )
+            first = min(point.at for point in members)
+            count = max(point.at + REGISTERS_OF[point.type] for point in members) - first
+            if count > self.max_registers:
+                raise ValueError(
+                    f"块 {name} 有 {count} 个寄存器，一次最多读 {self.max_registers} 个。",
+                    f"block {name} has {count} registers, one request reads at most {self.max_registers}.",
+                )
+
+    @property
+    def fastest_s(self) -> float:
+        """Period of the point that is read most often, in s."""
+        return min(point.every_s or self.every_s for point in self.points)
+
+    def address_of(self, point: Point) -> int:
+        """The point's protocol address, counted from 0."""
+        return point.at - self.count_from
+
+    def absent_of(self, point: Point) -> tuple[float, ...]:
+        """Raw values of the point that mean "not there"."""
+        return point.absent if point.absent is not None else self.absent.get(point.type, ())
+
+    @cached_property
+    def tags(self) -> tuple[Tag, ...]:
+        """The device's tags, in the order of the points."""
+        return tuple(Tag(p.tag, p.quantity.unit, p.quantity.role, p.wraps_at) for p in self.points)
+
+    @property
+    def counter(self) -> Quantity | None:
+        """What the device counts, None where it counts nothing."""
+        counters = [p.quantity for p in self.points if p.quantity.role is Role.QUANTITY]
+        return counters[0] if counters else None
+
+
+def state_code(word: StateWord) -> MachineState:
+    """The record's code of a state's word."""
+    return MachineState[word.upper()]
+
+
+def load_modbus(name: str, site_folders: Sequence[Path] = ()) -> ModbusProfile:
+    """The Modbus profile of that name. Raises FileError where there is none or it is wrong."""
+    return load(name, ModbusProfile, site_folders)
