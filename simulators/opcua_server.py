@@ -127,7 +127,6 @@ class OpcuaMachines:
         nothing = ua.Variant(None, ua.VariantType.Null)
         await self._write(dict.fromkeys(face.live.values(), nothing), _UNPLUGGED, at_s)
         self._shown[machine_id].clear()
-        self._ledger.linked(machine_id, at_s, False)
 
     async def plug(self, machine_id: str) -> None:
         """Bring it back with its present values. Raises KeyError."""
@@ -137,7 +136,6 @@ class OpcuaMachines:
             return
         self._unplugged.discard(machine_id)
         at_s = self._now_s()
-        self._ledger.linked(machine_id, at_s, True)
         await self._serve(machine_id, at_s)
 
     async def _update(self) -> None:
@@ -167,6 +165,6 @@ class OpcuaMachines:
         moment = datetime.fromtimestamp(at_s, UTC)
         for node, variant in values.items():
             value = ua.DataValue(variant, status, SourceTimestamp=moment, ServerTimestamp=moment)
-            status = await self._server.iserver.aspace.write_attribute_value(node, ua.AttributeIds.Value, value)
-            if not status.is_good():
-                raise ValueError(f"{node.Identifier}: {status.name}")
+            written = await self._server.iserver.aspace.write_attribute_value(node, ua.AttributeIds.Value, value)
+            if not written.is_good():
+                raise ValueError(f"{node.Identifier}: {written.name}")

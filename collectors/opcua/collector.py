@@ -1,0 +1,440 @@
+"""The collector of one OPC UA server: finds its machines, subscribes to them, hands over samples and proofs.
+
+A machine is proven connected while the subscription's keep-alive is fresh and not all of its nodes
+are bad. The first value of each node after a subscription is the state now (`source_ns` 0); all
+others keep the machine's own time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from asyncua import ua
+
+from collectors.model import Batch, Clock, Device, Identity, LinkError, Proof, Quality, Trouble
+from collectors.opcua.address_space import AddressSpace
+from collectors.opcua.config import OpcuaEntry
+from collectors.opcua.inbox import DEFAULT_LIMIT, Chunk, Inbox
+from collectors.opcua.profile import OpcuaProfile
+from collectors.opcua.recognise import Item, Machine, machines, named_nodes
+from collectors.opcua.session import Session, silent, wrapped
+from metrics.record import Evidence
+
+RECONNECT_S: Final = 5.0
+_NAN: Final = float("nan")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_NS_PER_US: Final = 1000
+_SEVERITY: Final = 0xC0000000
+_UNCERTAIN: Final = 0x40000000
+_OVERFLOW: Final = 0x0480
+"""InfoType DataValue and its Overflow bit (OPC 10000-4, 7.39): the server's queue lost values."""
+_MOST_DEVICES_PER_ENTRY: Final = 1_000
+
+
+@dataclass(slots=True)
+class _Input:
+    """One input of a state: its latest value, None while bad, and whether it has come at all."""
+
+    value: float | None = None
+    quality: Quality = Quality.BAD
+    known: bool = False
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One device of the present session."""
+
+    device: Device
+    machine: Machine
+    liveness_s: float
+    number: int
+    inputs: list[_Input]
+    good: set[int] = field(default_factory=set)
+    """Handles of its nodes that are not bad at present."""
+    state_given: bool = False
+    down: bool = False
+    """All of its nodes are bad, and that has been said."""
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.good)
+
+
+@dataclass(slots=True)
+class _Monitored:
+    """One monitored item, by its client handle."""
+
+    watched: _Watched
+    item: Item
+    first: bool = True
+
+
+class OpcuaCollector:
+    """One server and every entry that names it; see `collectors.base.Collector`.
+
+    Parameters: `entries` with their `profiles`, all of one address; `clock` of the gateway; `limit`
+    of rows held while nobody reads.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[tuple[OpcuaEntry, OpcuaProfile]],
+        clock: Clock,
+        *,
+        limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self.link = entries[0][0].address
+        self.reconnect_s = RECONNECT_S
+        self._entries = list(entries)
+        self._clock = clock
+        self._inbox = Inbox(limit)
+        self._session: Session | None = None
+        self._lost: LinkError | None = None
+        self._news = asyncio.Event()
+        self._announced: dict[str, Device] = {}
+        self._troubled: set[tuple[str, str]] = set()
+        self._watched: list[_Watched] = []
+        self._monitored: list[_Monitored] = []
+        self._proofs: dict[str, Proof] = {}
+        self._devices: list[Device] = []
+        self._troubles: list[Trouble] = []
+        self._shed: dict[str, int] = {}
+
+    @property
+    def devices(self) -> list[Device]:
+        """The devices of the present session."""
+        return [watched.device for watched in self._watched]
+
+    async def connect(self) -> None:
+        """Open a session, find the machines, subscribe. LinkError, ConfigError."""
+        await self.close()
+        self._lost = None
+        self._session = Session(self.link, self._lose)
+        await self._session.connect()
+        with wrapped(self.link):
+            found = await self._recognise(await AddressSpace.of(self._session.client))
+        self._watch(found)
+        # one subscription serves every entry of the server, so the most demanding settings hold
+        settings = min((profile.subscription for _, profile in self._entries), key=lambda s: s.publishing_s)
+        nodes = [monitored.item.node for monitored in self._monitored]
+        statuses = await self._session.subscribe(nodes, settings, self._published)
+        self._refused([h for h, status in enumerate(statuses) if not status.is_good()], statuses)
+
+    async def read(self) -> Batch:
+        """Wait for what the server publishes. LinkError once the link is lost and all is handed over."""
+        while True:
+            if self._has_news():
+                return self._take()
+            if self._lost is not None:
+                raise self._lost
+            if self._session is None:
+                raise LinkError("closed", "尚未连接。", "not connected.")
+            self._news.clear()
+            try:
+                async with asyncio.timeout(self._session.silence_s):
+                    await self._news.wait()
+            except TimeoutError:
+                self._lose(silent(self.link, self._session.silence_s))
+
+    async def close(self) -> None:
+        """Give the session back. What was not handed over is forgotten."""
+        self._watched, self._monitored = [], []
+        self._inbox.take()
+        self._proofs.clear()
+        session = self._session
+        if session is not None:
+            await session.close()
+            self._session = None
+
+    async def _recognise(self, space: AddressSpace) -> list[tuple[OpcuaEntry, OpcuaProfile, list[Machine]]]:
+        """Machines by entry; a machine belongs to the first entry that takes its class."""
+        shown = await machines(space) if any(p.recognise == "machines" for _, p in self._entries) else []
+        found: list[tuple[OpcuaEntry, OpcuaProfile, list[Machine]]] = []
+        free = list(shown)
+        for entry, profile in self._entries:
+            if profile.recognise == "nodes":
+                machine = await named_nodes(space, profile.nodes)
+                found.append((entry, profile, [replace(machine, device_class=profile.device_class)]))
+                continue
+            taken = [m for m in free if not profile.classes or m.device_class in profile.classes]
+            free = [m for m in free if m not in taken]
+            found.append((entry, profile, taken[:_MOST_DEVICES_PER_ENTRY]))
+            if not taken:
+                self._say(_nothing(entry, shown))
+        if not any(taken for *_, taken in found):
+            nothing = _nothing(self._entries[0][0], shown)
+            raise LinkError(nothing.code, nothing.zh, nothing.en, nothing.next_zh, nothing.next_en)
+        return found
+
+    def _watch(self, found: Sequence[tuple[OpcuaEntry, OpcuaProfile, list[Machine]]]) -> None:
+        for entry, profile, taken in found:
+            for name, machine in zip(device_names(taken), taken, strict=True):
+                device = describe(entry, profile, machine, entry.id if len(taken) == 1 else f"{entry.id}/{name}")
+                watched = _Watched(
+                    device,
+                    machine,
+                    profile.liveness_s,
+                    len(self._watched),
+                    [_Input() for _ in range(machine.slots)],
+                )
+                self._watched.append(watched)
+                self._monitored.extend(_Monitored(watched, item) for item in machine.items)
+                if self._announced.get(device.id) != device:
+                    self._announced[device.id] = device
+                    self._devices.append(device)
+                for trouble in machine.troubles:
+                    self._say(replace(trouble, subject=device.id))
+                if not machine.items:
+                    watched.down = True
+                    self._say(_nothing_to_read(device))
+
+    def _refused(self, handles: Sequence[int], statuses: Sequence[Any]) -> None:
+        for handle in handles:
+            monitored = self._monitored[handle]
+            monitored.first = False
+            if monitored.item.slot is not None:
+                monitored.watched.inputs[monitored.item.slot].known = True
+            status = statuses[handle].name
+            self._say(
+                Trouble(
+                    monitored.watched.device.id,
+                    "node_refused",
+                    f"服务器不提供节点 {monitored.item.path}（{status}），其余节点照常读取。",
+                    f"the server does not give node {monitored.item.path} ({status}); the others are read as usual.",
+                    "请检查服务器的访问权限。",
+                    "Check the server's access rights.",
+                )
+            )
+
+    def _published(self, result: ua.PublishResult) -> None:
+        received_ns = self._clock()
+        chunk = Chunk.empty(received_ns)
+        inputs: dict[int, list[tuple[int, int, float | None, Quality]]] = {}
+        for notification in result.NotificationMessage.NotificationData or ():
+            if isinstance(notification, ua.DataChangeNotification):
+                for change in notification.MonitoredItems:
+                    self._changed(change.ClientHandle, change.Value, chunk, inputs)
+        for number, changes in inputs.items():
+            self._derive(self._watched[number], changes, chunk)
+        self._inbox.put(chunk)
+        if self._inbox.shed_rows:
+            self._count("inbox_full", self._inbox.shed_rows)
+            self._inbox.shed_rows = 0
+        for watched in self._watched:
+            self._prove(watched, received_ns)
+        self._news.set()
+
+    def _changed(
+        self,
+        handle: int,
+        value: ua.DataValue,
+        chunk: Chunk,
+        inputs: dict[int, list[tuple[int, int, float | None, Quality]]],
+    ) -> None:
+        if not 0 <= handle < len(self._monitored):
+            self._count("unknown_handle", 1)
+            return
+        monitored = self._monitored[handle]
+        watched, item = monitored.watched, monitored.item
+        number, quality = _reading(value, item.convert)
+        if value.StatusCode.value & _OVERFLOW == _OVERFLOW:
+            self._count("server_queue_overflow", 1)
+        if quality is Quality.BAD:
+            watched.good.discard(handle)
+        else:
+            watched.good.add(handle)
+        source_ns = 0 if monitored.first else _source_ns(value)
+        monitored.first = False
+        if item.tag is not None:
+            chunk.add(watched.number, item.tag, number, quality, source_ns)
+        elif item.slot is not None:
+            known = None if quality is Quality.BAD else number
+            inputs.setdefault(watched.number, []).append((source_ns, item.slot, known, quality))
+
+    def _derive(self, watched: _Watched, changes: list[tuple[int, int, float | None, Quality]], chunk: Chunk) -> None:
+        """States from the inputs, one for each moment at which some of them changed."""
+        if watched.machine.derive is None:
+            return
+        changes.sort(key=lambda change: change[0])
+        for index, (source_ns, slot, value, quality) in enumerate(changes):
+            watched.inputs[slot] = _Input(value, quality, known=True)
+            if index + 1 < len(changes) and changes[index + 1][0] == source_ns:
+                continue
+            if not all(given.known for given in watched.inputs):
+                continue
+            state = watched.machine.derive([given.value for given in watched.inputs])
+            # the first state is the state now, however old the inputs are
+            at_ns = source_ns if watched.state_given else 0
+            watched.state_given = True
+            if state is None:
+                chunk.add(watched.number, 0, _NAN, Quality.BAD, at_ns)
+            else:
+                certain = all(given.quality is Quality.GOOD for given in watched.inputs if given.value is not None)
+                chunk.add(watched.number, 0, float(state), Quality.GOOD if certain else Quality.UNCERTAIN, at_ns)
+
+    def _prove(self, watched: _Watched, at_ns: int) -> None:
+        device = watched.device.id
+        if watched.alive:
+            self._proofs[device] = Proof(device, at_ns, watched.liveness_s)
+            if watched.down:
+                watched.down = False
+                self._say(Trouble(device, ""))
+            return
+        if watched.down or any(self._monitored_first(watched)):
+            return
+        watched.down = True
+        self._proofs[device] = Proof(device, at_ns, 0.0)
+        self._say(
+            Trouble(
+                device,
+                "all_nodes_bad",
+                "服务器在线，但这台机器的所有节点都是坏值。",
+                "the server is there, but all nodes of this machine are bad.",
+                "请检查服务器与机器之间的连接和机器电源。",
+                "Check the link between server and machine, and the machine's power.",
+            )
+        )
+
+    def _monitored_first(self, watched: _Watched) -> list[bool]:
+        return [m.first for m in self._monitored if m.watched is watched]
+
+    def _lose(self, error: LinkError) -> None:
+        if self._lost is not None:
+            return
+        self._lost = error
+        at_ns = self._clock()
+        for watched in self._watched:
+            self._proofs[watched.device.id] = Proof(watched.device.id, at_ns, 0.0)
+        self._news.set()
+
+    def _say(self, trouble: Trouble) -> None:
+        """Tell it once: a reconnecting link does not repeat what is known."""
+        if not trouble.code:
+            self._troubled = {(s, c) for s, c in self._troubled if s != trouble.subject}
+        elif (trouble.subject, trouble.en) in self._troubled:
+            return
+        else:
+            self._troubled.add((trouble.subject, trouble.en))
+        self._troubles.append(trouble)
+
+    def _count(self, reason: str, rows: int) -> None:
+        self._shed[reason] = self._shed.get(reason, 0) + rows
+
+    def _has_news(self) -> bool:
+        return bool(len(self._inbox) or self._proofs or self._devices or self._troubles or self._shed)
+
+    def _take(self) -> Batch:
+        batch = Batch(
+            samples=[(self._watched[number].device.id, samples) for number, samples in self._inbox.take()],
+            proofs=list(self._proofs.values()),
+            devices=self._devices,
+            troubles=self._troubles,
+            shed=self._shed,
+        )
+        self._proofs, self._devices, self._troubles, self._shed = {}, [], [], {}
+        return batch
+
+
+def describe(entry: OpcuaEntry, profile: OpcuaProfile, machine: Machine, device_id: str) -> Device:
+    """The device that a recognised machine is, as it is announced."""
+    energy = machine.counts_energy and profile.recognise == "machines"
+    return Device(
+        id=device_id,
+        entry=entry.id,
+        profile=entry.profile,
+        address=entry.address,
+        device_class=machine.device_class,
+        evidence=evidence_of(machine.identity),
+        tags=machine.tags,
+        liveness_s=profile.liveness_s,
+        identity=machine.identity,
+        carrier="electricity" if energy else profile.carrier,
+        unit="kWh" if energy else profile.unit,
+        direction="import" if energy else profile.direction,
+    )
+
+
+def evidence_of(identity: Identity) -> Evidence:
+    """Self-identified where the machine says who it is, else native: its own controller answers."""
+    said = identity.manufacturer or identity.serial or identity.product_uri
+    return Evidence.SELF_IDENTIFIED if said else Evidence.NATIVE
+
+
+def device_names(found: Sequence[Machine]) -> list[str]:
+    """A name for each machine of one entry: serial, else product URI, else browse path; never an order.
+
+    The first of these that is neither blank nor shared by two machines of the entry.
+    """
+    choices: list[Callable[[Machine], str]] = [
+        lambda m: m.identity.serial,
+        lambda m: m.identity.product_uri,
+        lambda m: m.path,
+    ]
+    names = []
+    for machine in found:
+        for choice in choices:
+            name = choice(machine)
+            if name and sum(choice(other) == name for other in found) == 1:
+                break
+        names.append(name.replace("/", "_"))
+    return names
+
+
+def _reading(value: ua.DataValue, convert: Callable[[Any], float]) -> tuple[float, Quality]:
+    severity = value.StatusCode.value & _SEVERITY
+    held = value.Value.Value if value.Value is not None else None
+    if severity & ~_UNCERTAIN or held is None:
+        return _NAN, Quality.BAD
+    try:
+        number = convert(held)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        return _NAN, Quality.BAD
+    if number != number:
+        return _NAN, Quality.BAD
+    return number, Quality.UNCERTAIN if severity else Quality.GOOD
+
+
+def _source_ns(value: ua.DataValue) -> int:
+    moment: datetime | None = value.SourceTimestamp
+    if moment is None:
+        return 0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0, (moment - _EPOCH) // _MICROSECOND * _NS_PER_US)
+
+
+def _nothing_to_read(device: Device) -> Trouble:
+    return Trouble(
+        device.id,
+        "nothing_to_read",
+        "这台机器没有给出状态、产量或电量，无法证明它已联网。",
+        "this machine gives neither state nor pieces nor energy, so nothing can prove it connected.",
+        "请在控制器上启用 MachineryItemState，或写一个指明节点的型号文件。",
+        "Switch on MachineryItemState in its controller, or write a profile that names its nodes.",
+    )
+
+
+def _nothing(entry: OpcuaEntry, shown: Sequence[Machine]) -> Trouble:
+    if shown:
+        seen = ", ".join(f"{m.path} ({m.device_class})" for m in shown)
+        return Trouble(
+            entry.id,
+            "no_machine_of_class",
+            f"服务器上的机器都不属于型号文件 {entry.profile} 的类别：{seen}。",
+            f"no machine on the server is of the classes of profile {entry.profile}: {seen}.",
+            "请改用 opcua-machinery。",
+            "Use the profile opcua-machinery.",
+        )
+    return Trouble(
+        entry.id,
+        "nothing_recognised",
+        f"在 {entry.address} 上没有找到配套规范的机器（Machines 与 DeviceSet 均为空）。",
+        f"no machine of a companion specification at {entry.address} (Machines and DeviceSet are empty).",
+        "运行 plantpulse-gateway browse 查看节点，为它写一个 recognise: nodes 的型号文件。",
+        "Run plantpulse-gateway browse to see its nodes and write a profile with recognise: nodes.",
+    )
