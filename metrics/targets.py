@@ -61,7 +61,7 @@ def required(target: Target, year: float) -> float | None:
     base, goal, elapsed = ends.base, ends.goal, min(max(ends.elapsed(year), 0.0), 1.0)
     if target.method == "linear":
         return base + (goal - base) * elapsed
-    return base * (goal / base) ** elapsed
+    return base * math.pow(goal / base, elapsed)
 
 
 def completion(target: Target, value: float | None, year: float) -> float | None:
