@@ -1,0 +1,129 @@
+"""What each generated part of the documents is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import typer.main
+from click import Command, Context, Group
+
+from api.register.csv_format import REGISTER_FILES
+from collectors.profiles import loader
+from metrics.record import RECORD_COLUMNS, Flag
+
+TYPES = {"<u4": "u32", "<i8": "i64", "<u2": "u16", "<u1": "u8"}
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def record_columns() -> str:
+    """The columns of the interval record, in wire order."""
+    return _table(
+        ("column", "type", "unit", "meaning"),
+        ((f"`{c.name}`", TYPES[c.dtype], c.unit, c.meaning) for c in RECORD_COLUMNS),
+    )
+
+
+def record_flags() -> str:
+    """The bits of the column `flags`."""
+    return _table(("bit", "flag"), ((str(int(flag)), flag.name or "") for flag in Flag))
+
+
+def profiles() -> str:
+    """The device catalogue."""
+    rows = []
+    for name in loader.names():
+        p = loader.header(name)
+        products = "; ".join(f"{product.brand} {', '.join(product.models)}" for product in p.products)
+        source = " ".join(filter(None, (p.source.document, p.source.revision, p.source.page)))
+        rows.append(
+            (f"`{p.profile}`", p.title_zh, p.title_en, p.protocol, p.device_class, p.evidence, products, source)
+        )
+    return _table(("profile", "名称", "name", "protocol", "class", "evidence", "products", "source"), rows)
+
+
+def profile_caveats() -> str:
+    """What to watch for, model by model."""
+    lines = []
+    for name in loader.names():
+        p = loader.header(name)
+        notes = [*([p.source.note] if p.source.note else []), *p.caveats]
+        lines += [f"- `{name}`: {note}" for note in notes]
+    return "\n".join(lines)
+
+
+def register_files() -> str:
+    """The columns of the register's CSV files."""
+    blocks = []
+    for name, columns in REGISTER_FILES.items():
+        rows = (
+            (f"`{c.name}`", " / ".join(c.choices) or c.kind, "是" if c.required else "", c.meaning) for c in columns
+        )
+        blocks.append(f"### {name}\n\n" + _table(("列", "内容", "必填", "meaning"), rows) + "\n")
+    return "\n".join(blocks)
+
+
+def _command_help(app: typer.Typer, program: str) -> str:
+    blocks: list[str] = []
+
+    def walk(command: Command, path: str) -> None:
+        context = Context(command, info_name=path, max_content_width=100, terminal_width=100)
+        if isinstance(command, Group):
+            for name in sorted(command.commands):
+                walk(command.commands[name], f"{path} {name}")
+            return
+        options = [
+            (
+                f"`{' '.join([*p.opts, *p.secondary_opts])}`"
+                if p.opts[0].startswith("-")
+                else f"`{p.name.upper() if p.name else ''}`",
+                getattr(p, "help", None) or "",
+            )
+            for p in command.params
+            if not getattr(p, "hidden", False) and p.name != "help"
+        ]
+        blocks.append(f"### `{path}`\n\n{(command.help or '').strip()}\n")
+        if options:
+            blocks.append(_table(("argument or option", "meaning"), options) + "\n")
+        del context
+
+    walk(typer.main.get_command(app), program)
+    return "\n".join(blocks)
+
+
+def gateway_commands() -> str:
+    """Every command of the gateway."""
+    from gateway.cli import app
+
+    return _command_help(app, "plantpulse-gateway")
+
+
+def county_commands() -> str:
+    """Every command of the county service."""
+    from api.cli import app
+
+    return _command_help(app, "plantpulse-county")
+
+
+def sim_commands() -> str:
+    """Every command of the simulators."""
+    from simulators.cli import app
+
+    return _command_help(app, "plantpulse-sim")
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "record-columns": record_columns,
+    "record-flags": record_flags,
+    "profiles": profiles,
+    "profile-caveats": profile_caveats,
+    "register-files": register_files,
+    "gateway-commands": gateway_commands,
+    "county-commands": county_commands,
+    "sim-commands": sim_commands,
+}
