@@ -57,6 +57,7 @@ class Chain:
     ) -> None:
         self.scenario = scenario
         self.folder = folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.port = choose_port(port)
         self.url = f"http://127.0.0.1:{self.port.number}"
         self.password = secrets.token_urlsafe(9)
@@ -88,6 +89,11 @@ class Chain:
     def gateway_data(self) -> Path:
         """The gateway's own folder, with its outbox."""
         return self.folder / "gateway" / "data"
+
+    @property
+    def status_file(self) -> Path:
+        """The summary that the gateway writes every 2 s."""
+        return self.folder / "gateway" / "status.json"
 
     def portal(self) -> PortalClient:
         """A signed-in view of the county; an async context manager."""
@@ -195,19 +201,26 @@ class Chain:
             },
         )
 
-    async def start_gateway(self) -> None:
-        """Start the gateway over its file."""
-        self.gateway = await self.processes.start("gateway", ["gateway.cli", "run", "--config", str(self.config_file)])
+    async def start_gateway(self, *, close_short: bool = False) -> None:
+        """Start the gateway over its file. `close_short`: on stop its open windows are closed and delivered."""
+        arguments = ["gateway.cli", "run", "--config", str(self.config_file), "--status-file", str(self.status_file)]
+        self.gateway = await self.processes.start(
+            "gateway", [*arguments, *(["--close-short-on-stop"] if close_short else [])]
+        )
+
+    def gateway_status(self) -> dict[str, Any]:
+        """The gateway's own summary of a moment ago; nothing while it has not written one."""
+        try:
+            status: dict[str, Any] = json.loads(self.status_file.read_text(encoding="utf-8"))
+        except OSError:
+            return {}
+        return status
 
     async def stop_gateway(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the gateway; SIGKILL as a power cut does. Gives its exit code."""
         assert self.gateway is not None, "the gateway is not running"
         program, self.gateway = self.gateway, None
         return await self.processes.stop_one(program, number, timeout_s=30.0)
-
-    async def finish_gateway(self) -> None:
-        """Stop the gateway with its windows closed short and everything delivered."""
-        await self.stop_gateway()
 
     def delivered_samples(self) -> dict[str, int]:
         """Good samples by protocol in the batches that the county has confirmed to the live gateway."""
@@ -223,7 +236,7 @@ class Chain:
 
     def batches(self, state: int | None = None) -> list[wire.Ingest]:
         """The batches in the gateway's outbox, in order; of one state, or all."""
-        path = self.gateway_data / "outbox.sqlite"
+        path = self.gateway_data / "outbox.sqlite3"
         if not path.exists():
             return []
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:

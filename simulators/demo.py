@@ -154,7 +154,7 @@ class Demo:
             starting.create_task(chain.start_plant())
             starting.create_task(chain.prepare_and_start_county())
         chain.write_gateway_config()
-        await chain.start_gateway()
+        await chain.start_gateway(close_short=True)
         if not chain.port.preferred:
             say(
                 f"  端口 {self.settings.port} 已被占用，改用 {chain.port.number} / "
@@ -196,7 +196,8 @@ class Demo:
         """Close the windows, let everything arrive, write the summary. Gives the exit code."""
         say("时间到，正在交付剩余数据 / time is over, delivering what is left …")
         self.chain.processes.check()
-        await self.chain.finish_gateway()
+        if await self.chain.stop_gateway() != 0:
+            say("  网关未能交付全部数据，见 gateway.log / the gateway could not deliver everything, see gateway.log")
         summary = await self._summary(portal)
         deadline_s = time.monotonic() + _CATCH_UP_TIMEOUT_S
         while faults_of(summary, self.scenario) and time.monotonic() < deadline_s:
@@ -234,8 +235,8 @@ class Demo:
     async def _line(self, portal: PortalClient, connected: int, known: int) -> str:
         today = local_date(time.time()).isoformat()
         figures = (await portal.get("/indicators", period=today, look_back_days=1))["figures"]
-        samples = self.chain.delivered_samples()
-        counted = " ".join(f"{protocol} {samples[protocol]}" for protocol in PROTOCOLS)
+        samples = self.chain.gateway_status().get("samples", {})
+        counted = " ".join(f"{protocol} {samples.get(protocol, 0)}" for protocol in PROTOCOLS)
         return (
             f"[{time.strftime('%H:%M:%S')}] 在线 / connected {connected}/{known} · 样本 / samples {counted} · "
             f"记录 / records {await self.chain.records_stored()} · "

@@ -17,6 +17,7 @@ def gateway_entries(scenario: Scenario, addresses: Mapping[str, str]) -> list[di
     entries: list[dict[str, Any]] = []
     for server in scenario.links.opcua:
         entry: dict[str, Any] = {"id": server.entry, "profile": server.profile, "address": addresses[server.entry]}
+        entry["security"] = "none"  # the simulated servers speak nothing else, on loopback
         if len(server.machines) == 1:
             entry |= _proposal(asset_of.get(server.machines[0]))
         entries.append(entry)

@@ -129,9 +129,10 @@ class SimulatedPlant:
     async def stop(self) -> None:
         """Stop everything, machines before the broker. Safe twice."""
         stations, self._stations = self._stations, []
-        for station in reversed(stations):
-            await station.stop()
-        await self._broker.stop()
+        try:
+            await asyncio.gather(*(station.stop() for station in stations))
+        finally:
+            await self._broker.stop()
 
     async def unplug(self, machine_id: str) -> None:
         """Cut one machine off; its neighbours notice nothing. Raises PlantError for an unknown id."""
