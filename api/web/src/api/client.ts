@@ -53,9 +53,9 @@ function problemOf(body: unknown, response: Response): Problem {
   if (response.status >= 500) {
     return {
       code: 'service_failed',
-      title_zh: '县级服务出错,未能给出数据',
+      title_zh: '县级服务出错，未能给出数据',
       title_en: 'The county service failed to answer',
-      next_step_zh: '请稍后重试;若持续出现,请把下面的技术信息告知管理员。',
+      next_step_zh: '请稍后重试；若持续出现，请把下面的技术信息告知管理员。',
       next_step_en: 'Try again shortly; if it persists, tell the administrator the technical line below.',
       detail,
     }
@@ -64,7 +64,7 @@ function problemOf(body: unknown, response: Response): Problem {
     code: 'refused',
     title_zh: '请求未被接受',
     title_en: 'The request was refused',
-    next_step_zh: '请返回总览重新选择;若持续出现,请把下面的技术信息告知管理员。',
+    next_step_zh: '请返回总览重新选择；若持续出现，请把下面的技术信息告知管理员。',
     next_step_en:
       'Return to the overview and choose again; if it persists, tell the administrator the line below.',
     detail,
@@ -76,7 +76,7 @@ function unreachable(detail: string): Problem {
     code: 'unreachable',
     title_zh: '连接不到县级服务',
     title_en: 'The county service cannot be reached',
-    next_step_zh: '请检查本机网络;网络正常时请联系管理员查看服务是否在运行。',
+    next_step_zh: '请检查本机网络；网络正常时请联系管理员查看服务是否在运行。',
     next_step_en:
       'Check this computer’s network; if it works, ask the administrator whether the service runs.',
     detail,

@@ -20,7 +20,7 @@ export function scaleEnd(figure: Pick<Figure, 'unit' | 'value' | 'upper' | 'decl
   if (most <= 0) return 1
   const open = figure.upper === null ? 1.6 : 1.25
   const size = 10 ** Math.floor(Math.log10(most * open))
-  const step = [1, 2, 2.5, 5, 10].find((candidate) => candidate * size >= most * open) ?? 10
+  const step = [1, 2, 2.5, 4, 5, 10].find((candidate) => candidate * size >= most * open) ?? 10
   return step * size
 }
 

@@ -27,14 +27,14 @@ export function percentagePoints(share: number, other: number): string {
   return points > 0 ? `+${text}` : `−${text}`
 }
 
-/** A quantity with about four significant digits, never in exponent form. */
+/** A quantity with three or four significant digits, never in exponent form. */
 export function amount(value: number): string {
   const size = Math.abs(value)
   if (size === 0) return '0'
   if (size >= 1000) return fixed(value, 0)
   if (size >= 100) return fixed(value, 1)
   if (size >= 1) return fixed(value, 2)
-  return fixed(value, Math.min(8, 3 - Math.floor(Math.log10(size))))
+  return fixed(value, Math.min(8, 2 - Math.floor(Math.log10(size))))
 }
 
 /** Seconds as hours with one decimal. */
