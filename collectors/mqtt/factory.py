@@ -12,8 +12,10 @@ from collectors.mqtt.config import MqttEntry
 from collectors.mqtt.connection import Settings
 from collectors.mqtt.json_collector import JsonCollector
 from collectors.mqtt.json_device import JsonDevice
-from collectors.mqtt.profile import JsonProfile
-from collectors.mqtt.session import SessionMemory
+from collectors.mqtt.profile import JsonProfile, SparkplugProfile
+from collectors.mqtt.session import SessionMemory, new_client_id
+from collectors.mqtt.sparkplug_collector import SparkplugHost
+from collectors.mqtt.sparkplug_host import EdgeNode
 from collectors.profiles import loader
 
 
@@ -30,6 +32,11 @@ def collectors_for(
         devices = [JsonDevice(entry, _json_profile(entry, profile_folders)) for entry in group]
         memory = SessionMemory.load(state_folder, str(address))
         collectors.append(JsonCollector(settings_of(group, address, memory.client_id), devices, clock, memory))
+    for address, group in _by_broker(e for e in entries if e.is_sparkplug):
+        nodes = [EdgeNode(entry, _sparkplug_profile(entry, profile_folders)) for entry in group]
+        settings = settings_of(group, address, new_client_id(), persistent=False)
+        _refuse_repeated_nodes(group)
+        collectors.append(SparkplugHost(settings, nodes, clock, _host_id(group)))
     return collectors
 
 
@@ -76,6 +83,39 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
 def _json_profile(entry: MqttEntry, folders: Sequence[Path]) -> JsonProfile:
     _check_protocol(entry, "mqtt", folders)
     return loader.load(entry.profile, JsonProfile, folders)
+
+
+def _sparkplug_profile(entry: MqttEntry, folders: Sequence[Path]) -> SparkplugProfile:
+    _check_protocol(entry, "sparkplug", folders)
+    return loader.load(entry.profile, SparkplugProfile, folders)
+
+
+def _host_id(group: Sequence[MqttEntry]) -> str | None:
+    given = {entry.host_id for entry in group if entry.host_id is not None}
+    if len(given) > 1:
+        names = ", ".join(sorted(given))
+        raise ConfigError(
+            "host_id_ambiguous",
+            f"同一服务器的 Sparkplug 条目写了不同的 host_id：{names}。",
+            f"Sparkplug entries of one broker name different host ids: {names}.",
+            "请只用一个 host_id。",
+            "Use one host_id.",
+        )
+    return next(iter(given), None)
+
+
+def _refuse_repeated_nodes(group: Sequence[MqttEntry]) -> None:
+    seen: dict[tuple[str | None, str | None], str] = {}
+    for entry in group:
+        first = seen.setdefault((entry.group, entry.node), entry.id)
+        if first != entry.id:
+            raise ConfigError(
+                "node_twice",
+                f"条目 {first} 和 {entry.id} 是同一个边缘节点 {entry.group}/{entry.node}。",
+                f"entries {first} and {entry.id} name the same edge node {entry.group}/{entry.node}.",
+                "请删除其中一个。",
+                "Remove one of them.",
+            )
 
 
 def _check_protocol(entry: MqttEntry, expected: str, folders: Sequence[Path]) -> None:

@@ -1,0 +1,224 @@
+"""The shape of a data message, learnt once: messages of the same shape are read by one `struct` call.
+
+An edge node repeats itself: the same aliases in the same order, only times, values and the sequence
+number change. A layout masks those bytes out, compares the rest with the message it was learnt from,
+and unpacks what is wanted. Whatever differs is decoded in full and becomes a layout of its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
+
+from collectors.model import Quality
+from collectors.mqtt.rows import Rows
+from collectors.mqtt.sparkplug_wire import (
+    BOOLEAN,
+    DOUBLE,
+    FLOAT,
+    INT,
+    LONG,
+    SIGNED_BITS,
+    STRING,
+    WireMetric,
+    WirePayload,
+    signed,
+    varint_value,
+)
+
+MOST_LAYOUTS: Final = 32
+"""Per device; a node that varies more is decoded in full."""
+_NS_PER_MS: Final = 1_000_000
+_EARLIEST_MS: Final = 946_684_800_000
+_LATEST_MS: Final = 4_102_444_800_000
+"""Times before 2000 or after 2100 are a clock that was never set: as good as none."""
+_GOOD, _UNCERTAIN, _BAD = int(Quality.GOOD), int(Quality.UNCERTAIN), int(Quality.BAD)
+_MOST_REMEMBERED: Final = 256
+_VARINTS: Final = (INT, LONG, BOOLEAN)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A metric of a birth that is a tag: how its value becomes the tag's."""
+
+    index: int
+    datatype: int
+    scale: float
+    states: Mapping[bytes, int] | None
+    """For the tag of role state: the node's words."""
+
+
+def value_of(metric: WireMetric, bound: Bound) -> tuple[float, int]:
+    """A metric's value in the tag's unit and its quality. Null, or what is no number, is BAD."""
+    if metric.null or metric.kind == 0:
+        return 0.0, _BAD
+    value = metric.value
+    if metric.kind in (INT, LONG) and bound.datatype in SIGNED_BITS:
+        value = signed(int(value), SIGNED_BITS[bound.datatype])
+    if bound.states is not None:
+        word = value if isinstance(value, bytes) else _word(value)
+        state = bound.states.get(word)
+        return (0.0, _UNCERTAIN) if state is None else (float(state), _GOOD)
+    try:
+        return float(value) * bound.scale, _GOOD
+    except ValueError:
+        return 0.0, _BAD
+
+
+def source_ns(metric_ms: int, payload_ms: int) -> int:
+    """The device's own time in ns UTC, 0 where it has none or an unset clock."""
+    ms = metric_ms or payload_ms
+    return ms * _NS_PER_MS if _EARLIEST_MS <= ms <= _LATEST_MS else 0
+
+
+class Layout:
+    """How to read messages of one shape. `learn` makes one; `read` refuses what has another shape."""
+
+    __slots__ = ("_convert", "_mask", "_pattern", "_quality", "_seq", "_tags", "_times", "_unpack", "_values")
+
+    def __init__(
+        self,
+        unpack: Callable[[bytes], tuple[Any, ...]],
+        pattern: int,
+        mask: int,
+        bounds: Sequence[tuple[Bound, WireMetric]],
+        where: Mapping[tuple[int, str], int],
+    ) -> None:
+        self._unpack, self._pattern, self._mask = unpack, pattern, mask
+        self._seq = where[-1, "seq"]
+        self._times = _picker([where[n, "time"] for n in range(len(bounds))])
+        self._values = _picker([where[n, "value"] for n in range(len(bounds))])
+        self._convert = [
+            (n, convert) for n, (bound, metric) in enumerate(bounds) if (convert := _converter(bound, metric.kind))
+        ]
+        self._tags = [bound.index for bound, _ in bounds]
+        self._quality = [_GOOD] * len(bounds)
+
+    @classmethod
+    def learn(cls, data: bytes, payload: WirePayload, bound_of: Sequence[Bound | None]) -> Layout | None:
+        """From one decoded message; None for shapes that are not worth it (history, nulls, no times)."""
+        variable: list[tuple[int, int, str, tuple[int, str]]] = []
+        bounds: list[tuple[Bound, WireMetric]] = []
+        mask = bytearray(b"\xff" * len(data))
+        if payload.seq is None:
+            return None
+        variable.append((payload.seq_at, payload.seq_end, "s", (-1, "seq")))
+        _open(mask, payload.seq_at, payload.seq_end, varint=True)
+        _open(mask, payload.time_at, payload.time_end, varint=True)
+        for metric, bound in zip(payload.metrics, bound_of, strict=True):
+            if metric.historical or metric.null or not metric.kind or not metric.time_end:
+                return None
+            _open(mask, metric.time_at, metric.time_end, varint=True)
+            _open(mask, metric.value_at, metric.value_end, varint=metric.kind in _VARINTS)
+            if bound is not None:
+                n = len(bounds)
+                bounds.append((bound, metric))
+                code = {DOUBLE: "d", FLOAT: "f"}.get(metric.kind, "s")
+                variable.append((metric.time_at, metric.time_end, "s", (n, "time")))
+                variable.append((metric.value_at, metric.value_end, code, (n, "value")))
+        if not bounds:
+            return None
+        variable.sort()
+        codes, at = "<", 0
+        for start, end, code, _ in variable:
+            codes += f"{start - at}x" if start > at else ""
+            codes += f"{end - start}s" if code == "s" else code
+            at = end
+        unpack = struct.Struct(codes + (f"{len(data) - at}x" if at < len(data) else "")).unpack
+        where = {name: n for n, (*_, name) in enumerate(variable)}
+        pattern, masked = int.from_bytes(data, "little"), int.from_bytes(mask, "little")
+        return cls(unpack, pattern & masked, masked, bounds, where)
+
+    def read(self, data: bytes, received_ns: int, expected_seq: int | None, rows: Rows) -> bool:
+        """Add the message's samples to `rows`. False, and nothing added, where its shape is another, it is
+        not the next in sequence, or it holds a state nobody knows: then it has to be decoded in full."""
+        if int.from_bytes(data, "little") & self._mask != self._pattern:
+            return False
+        fields = self._unpack(data)
+        if varint_value(fields[self._seq]) != expected_seq:
+            return False
+        values = list(self._values(fields))
+        for n, convert in self._convert:
+            value = convert(values[n])
+            if value is None:
+                return False
+            values[n] = value
+        n_rows = len(values)
+        rows.tag += self._tags
+        rows.value += values
+        rows.quality += self._quality
+        rows.received_ns += [received_ns] * n_rows
+        times = self._times(fields)
+        first = times[0]
+        if times.count(first) == n_rows:
+            rows.source_ns += [source_ns(varint_value(first), 0)] * n_rows
+        else:
+            rows.source_ns += [source_ns(varint_value(time), 0) for time in times]
+        return True
+
+
+def _open(mask: bytearray, start: int, end: int, *, varint: bool) -> None:
+    """Let these bytes vary; a varint's continuation bits are part of the shape."""
+    mask[start:end] = (b"\x80" if varint else b"\x00") * (end - start)
+
+
+def _picker(indices: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    if len(indices) == 1:
+        only = indices[0]
+        return lambda fields: (fields[only],)
+    return itemgetter(*indices)
+
+
+class _Memo(dict[bytes, "float | None"]):
+    """Conversions of recent raw values: counters and states repeat far more often than they change."""
+
+    def __init__(self, compute: Callable[[bytes], float | None]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, raw: bytes) -> float | None:
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+        value = self[raw] = self._compute(raw)
+        return value
+
+
+def _converter(bound: Bound, kind: int) -> Callable[[Any], float | None] | None:
+    """From what `struct` gives to the tag's value; None where it is the value already. Unknown states give None."""
+    scale, states = bound.scale, bound.states
+    if kind in (DOUBLE, FLOAT):
+        if states is not None:
+            return lambda value: states.get(_word(value))
+        return None if scale == 1.0 else lambda value: value * scale
+    if kind == STRING:
+        return _Memo(lambda raw: _text_number(raw, scale)).__getitem__ if states is None else states.get
+    bits = SIGNED_BITS.get(bound.datatype, 0) if kind != BOOLEAN else 0
+    if states is not None:
+        return _Memo(lambda raw: states.get(_word(_integer(raw, bits, kind)))).__getitem__
+    return _Memo(lambda raw: _integer(raw, bits, kind) * scale).__getitem__
+
+
+def _integer(raw: bytes, bits: int, kind: int) -> int:
+    value = varint_value(raw)
+    if kind == BOOLEAN:
+        return value != 0
+    if kind == INT:
+        value &= 0xFFFFFFFF
+    return signed(value, bits) if bits else value
+
+
+def _word(value: float) -> bytes:
+    """A number or boolean as profiles write states."""
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    return str(int(value) if float(value).is_integer() else value).encode()
+
+
+def _text_number(raw: bytes, scale: float) -> float:
+    try:
+        return float(raw) * scale
+    except ValueError:
+        return float("nan")
