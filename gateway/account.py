@@ -17,9 +17,8 @@ from gateway.spans import OPEN_END, Span, add, clipped, cut, intersection, total
 from metrics.record import TENTHS_PER_S, THOUSANDTHS, UNKNOWN_READING, Flag, MachineState
 
 TENTH_NS: Final = NS_PER_S // TENTHS_PER_S
-OFFSET_BUCKET_NS: Final = 60 * NS_PER_S
-OFFSET_BUCKETS: Final = 10
-"""The clock offset is the smallest delay seen in the last ten minutes in which the device gave its time."""
+MINUTE_NS: Final = 60 * NS_PER_S
+OFFSET_MINUTES: Final = 10
 _HOUR_S: Final = 3600
 _STATES: Final = frozenset(int(s) for s in MachineState)
 _IDLE: Final = (MachineState.IDLE, MachineState.FAULT)
@@ -73,13 +72,21 @@ class Row:
 
 
 class ClockOffset:
-    """How far a device's clock is from the time line, transmission included: the smallest delay seen."""
+    """How far a device's clock is from the time line, transmission included: the smallest delay seen.
 
-    __slots__ = ("buckets",)
+    Of the last `OFFSET_MINUTES` minutes in which the device gave its time, only those are kept whose
+    smallest delay no later minute undercut.
+    """
 
-    def __init__(self, buckets: list[tuple[int, int]] | None = None) -> None:
-        self.buckets = buckets or []
-        """Pairs (minute of reception, smallest delay in ns), oldest first."""
+    __slots__ = ("lows", "minute", "minutes")
+
+    def __init__(self) -> None:
+        self.minute = 0
+        """The last minute (since 1970) in which the device gave its time."""
+        self.minutes = 0
+        """How many such minutes there were."""
+        self.lows: list[tuple[int, int]] = []
+        """Pairs (number of the minute, smallest delay in ns), delays rising."""
 
     def corrected(self, source_ns: NDArray[np.int64], received_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Source times on the time line, never later than reception; reception where there is no source time."""
@@ -87,15 +94,17 @@ class ClockOffset:
         if not given.any():
             return received_ns
         delay = int((received_ns - source_ns)[given].min())
-        minute = int(received_ns[-1]) // OFFSET_BUCKET_NS
-        if self.buckets and self.buckets[-1][0] >= minute:
-            last_minute, least = self.buckets[-1]
-            self.buckets[-1] = (last_minute, min(least, delay))
-        else:
-            self.buckets.append((minute, delay))
-            del self.buckets[:-OFFSET_BUCKETS]
-        offset = min(least for _, least in self.buckets)
-        return np.where(given, source_ns + offset, received_ns)
+        minute = int(received_ns[-1]) // MINUTE_NS
+        lows = self.lows
+        if minute > self.minute:
+            self.minute, self.minutes = minute, self.minutes + 1
+            while lows and lows[0][0] <= self.minutes - OFFSET_MINUTES:
+                del lows[0]
+        if not lows or lows[-1][0] < self.minutes or lows[-1][1] > delay:
+            while lows and lows[-1][1] >= delay:
+                lows.pop()
+            lows.append((self.minutes, delay))
+        return np.where(given, source_ns + lows[0][1], received_ns)
 
 
 class Account:

@@ -18,6 +18,7 @@ from gateway.windows import Windows
 from metrics.record import Flag
 
 CHECKPOINT_VERSION: Final = 1
+_US: Final = 1_000
 _MS: Final = 1_000_000
 _LEVEL: Final = 9
 
@@ -36,7 +37,8 @@ class SavedCounter(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
-    """One device. `watched`, `proven`: ages (start, end); `events`: (age, state); `tallies` by start in s."""
+    """One device. `watched`, `proven`: ages (start, end); `events`: (age, state); `tallies` by start in s;
+    `offset`: minute, minutes, smallest delays in µs."""
 
     id: str
     entry: str
@@ -49,7 +51,7 @@ class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
     quantity: SavedCounter
     parts: SavedCounter
     power: tuple[int, int, int]
-    offset: list[tuple[int, int]]
+    offset: tuple[int, int, list[tuple[int, int]]]
     parts_used: dict[int, int]
     supplements: list[list[int]]
 
@@ -103,7 +105,7 @@ def save(windows: Windows, now_ns: int) -> bytes:
             counter(a.quantity),
             counter(a.parts),
             (a.power.state, a.power.candidate, age(a.power.candidate_ns) if a.power.candidate_ns else 0),
-            a.offset.buckets,
+            (a.offset.minute, a.offset.minutes, [(n, delay_ns // _US) for n, delay_ns in a.offset.lows]),
             a.parts_used,
             [[getattr(row, f) for f in _ROW_FIELDS] for row in a.supplements],
         )
@@ -175,7 +177,8 @@ def _restore(account: Account, device: SavedAccount, saved_ms: int) -> None:
         counter.suspect, counter.suspect_ns = was.suspect, at(was.suspect_age)
     state, candidate, candidate_age = device.power
     account.power.state, account.power.candidate, account.power.candidate_ns = state, candidate, at(candidate_age)
-    account.offset.buckets = list(device.offset)
+    account.offset.minute, account.offset.minutes, lows = device.offset
+    account.offset.lows = [(n, delay_us * _US) for n, delay_us in lows]
     account.wants_reading = True
     account.parts_used = dict(device.parts_used)
     account.last_proof_ns = at(device.proof) if device.proof >= 0 else 0

@@ -140,7 +140,8 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
         )
         return
     count = len(plant.entry_ids)
-    print(f"{config}: 没有问题，{count} 台设备，{len(links)} 条链路。/ no problem: {count} devices, {len(links)} links.")
+    print(f"{config}: 没有问题，{count} 个设备条目，{len(links)} 条链路。")
+    print(f"{config}: no problem; {count} device entries, {len(links)} links.")
 
 
 @app.command()

@@ -40,7 +40,8 @@ RETRY_REFUSED_S: Final = 10.0
 RETRY_AFTER_MOST_S: Final = 300.0
 LIVE_PAUSE_S: Final = 0.25
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
-_POISON: Final = frozenset({400, 413, 415, 422})
+TOO_LARGE: Final = 413
+_REFUSALS: Final = frozenset({400, 415, 422})
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -310,7 +311,7 @@ class Uplink:
             self._troubles.clear(SUBJECT)
             return answer
         detail = content[:300].decode("utf-8", "replace")
-        if status in _POISON:
+        if status == TOO_LARGE or (status in _REFUSALS and _speaks_as_county(content)):
             raise _PoisonError(f"{status} {detail}")
         if status in (401, 403):
             raise _LaterError(_trouble_of_credential(status, detail), RETRY_REFUSED_S)
@@ -321,6 +322,15 @@ class Uplink:
 def read_credential(path: Path) -> str:
     """The credential in a file, without the line's end. Raises OSError."""
     return path.read_text(encoding="utf-8").strip()
+
+
+def _speaks_as_county(content: bytes) -> bool:
+    """Whether an answer is the county's own (a problem with its code): a proxy's 400 sets no batch aside."""
+    try:
+        answer = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(answer, dict) and "code" in answer
 
 
 def _trouble_of_link(url: str, error: Exception) -> Trouble:
