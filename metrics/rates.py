@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.record import Evidence
 from metrics.rollup import AssetPeriod, add_scopes
 
 WATCHED_PERMILLE: Final = 900
@@ -198,11 +199,13 @@ def networking_rate(
     n_scopes: int,
     period_tenths: int,
     watched_permille: int = WATCHED_PERMILLE,
+    timed: AssetPeriod | None = None,
 ) -> Rates:
     """`networking-rate/1` at every scope of one kind.
 
-    Parameters: `scope` (a,) index of each asset's scope, -1 for none; `period_tenths` the elapsed length
-    of the period that `period` covers, 0.1 s, for the time-weighted rate.
+    Parameters: `period` what the assets showed over the look-back; `scope` (a,) index of each asset's scope, -1
+    for none; `period_tenths` the elapsed length of the figure's own period, 0.1 s, and `timed` what the
+    assets showed in that (None: it is `period`), for the time-weighted rate.
 
     Value c/n, bounds [c/n, (c+u)/n]. Coverage: time watched over time bound, an asset declared
     unconnected by a confirmed register counting as watched, one never bound of an unconfirmed register as not.
@@ -210,7 +213,9 @@ def networking_rate(
     watched. The mean of enterprise rates counts each enterprise once.
     """
     classes = classify_networked(assets, period, watched_permille)
-    return _networking(assets, period, classes, np.zeros(len(assets), np.bool_), scope, n_scopes, period_tenths)
+    return _networking(
+        assets, period, classes, np.zeros(len(assets), np.int64), scope, n_scopes, period_tenths, timed or period
+    )
 
 
 def networking_rate_digital(
@@ -220,6 +225,7 @@ def networking_rate_digital(
     n_scopes: int,
     period_tenths: int,
     watched_permille: int = WATCHED_PERMILLE,
+    timed: AssetPeriod | None = None,
 ) -> Rates:
     """`networking-rate-digital/1` at every scope: the numerically controlled assets only, as networking_rate.
 
@@ -231,7 +237,7 @@ def networking_rate_digital(
     maybe = _control_open(assets) & assets.in_scope
     classes_digital = np.where(is_digital(assets.control), classes, AssetClass.EXCLUDED)
     candidates = np.where(maybe, classes, AssetClass.EXCLUDED)
-    return _networking(assets, period, classes_digital, candidates, scope, n_scopes, period_tenths)
+    return _networking(assets, period, classes_digital, candidates, scope, n_scopes, period_tenths, timed or period)
 
 
 def cnc_rate(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> Rates:
@@ -281,18 +287,20 @@ def _networking(
     scope: NDArray[np.int64],
     n_scopes: int,
     period_tenths: int,
+    timed: AssetPeriod,
 ) -> Rates:
     """Rates of `classes`; `candidates` (a,) are classes of assets that may belong in, 0 where none."""
     tally = _Tally(assets, classes, candidates, scope, n_scopes)
     never_bound = tally.counted & (period.bound == 0)
-    expected = np.where(tally.counted, np.where(period.bound == 0, period_tenths, period.bound), 0)
-    watched = np.where(never_bound & assets.confirmed, period_tenths, np.where(tally.counted, period.observed, 0))
+    looked_back = int(period.bound.max(initial=period_tenths))
+    expected = np.where(tally.counted, np.where(period.bound == 0, looked_back, period.bound), 0)
+    watched = np.where(never_bound & assets.confirmed, looked_back, np.where(tally.counted, period.observed, 0))
     coverage = _ratio(tally.scopes(watched), tally.scopes(expected))
 
-    connected = np.where(tally.counted, period.connected, 0)
+    connected = np.where(tally.counted, np.minimum(timed.connected, period_tenths), 0)
     # A confirmed register's word that there is no device holds for all the time outside bindings.
-    outside = np.where(assets.confirmed, 0, np.maximum(period_tenths - period.state_bound, 0))
-    unwatched = np.where(tally.counted, np.maximum(period.state_bound - period.state_observed, 0) + outside, 0)
+    outside = np.where(assets.confirmed, 0, np.maximum(period_tenths - timed.state_bound, 0))
+    unwatched = np.where(tally.counted, np.maximum(timed.state_bound - timed.state_observed, 0) + outside, 0)
     time = tally.n * period_tenths
     proven = tally.scopes(connected)
     possible = np.minimum(proven + tally.scopes(unwatched), time)
@@ -313,38 +321,64 @@ class _Tally:
     ):
         self._assets = assets
         self._classes = classes
-        self._scope = scope
         self._n_scopes = n_scopes
-        self._weight = np.ones(len(classes), np.int64) if weight is None else weight
+        self._n_enterprises = int(assets.enterprise.max(initial=-1)) + 1
+        self._group, self._scope_of_group = self._groups(scope)
+        self._weight = weight
+        self._candidates = candidates
         self.counted = classes != AssetClass.EXCLUDED
-        self._of_class = [classes == k for k in (1, 2, 3, 4)]
-        self._maybe_shown = candidates == AssetClass.SHOWN
-        self._maybe_unobserved = candidates == AssetClass.UNOBSERVED
-        self._maybe_not = (candidates != AssetClass.EXCLUDED) & ~self._maybe_shown & ~self._maybe_unobserved
-        self.n = self.scopes(self.counted * self._weight)
+        self._by_class = self._table(classes, len(AssetClass), weight)
+        self.n = self._to_scopes(self._by_class[:, 1:].sum(axis=1))
+
+    def _groups(self, scope: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The group of each asset, and the scope of each group, -1 for none.
+
+        A group is one enterprise within one scope, so every figure is added once by asset and then by group.
+        Groups ascend by enterprise within a scope: the sum of their rates has one order.
+        """
+        enterprise = self._assets.enterprise
+        scope_of_enterprise = np.full(self._n_enterprises, -1, np.int64)
+        scope_of_enterprise[enterprise] = scope
+        if bool((scope_of_enterprise[enterprise] == scope).all()):
+            return enterprise, scope_of_enterprise
+        pair = np.where(scope >= 0, scope * self._n_enterprises + enterprise, -1)
+        pairs, group = np.unique(pair, return_inverse=True)
+        return group, np.where(pairs >= 0, pairs // max(self._n_enterprises, 1), -1)
 
     def scopes(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """Exact sums per scope."""
-        return add_scopes(values.astype(np.int64), self._scope, self._n_scopes)
+        """Exact sums per scope of one value per asset."""
+        return self._to_scopes(add_scopes(values.astype(np.int64), self._group, len(self._scope_of_group)))
+
+    def _to_scopes(self, of_group: NDArray[np.int64]) -> NDArray[np.int64]:
+        if of_group.ndim == 1:
+            return add_scopes(of_group, self._scope_of_group, self._n_scopes)
+        return np.stack([self._to_scopes(column) for column in of_group.T], axis=1)
+
+    def _table(self, code: NDArray[Any], codes: int, weight: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Assets, or their weight, by group and code: (groups, codes)."""
+        cell = self._group * codes + code
+        cells = len(self._scope_of_group) * codes
+        counts = np.bincount(cell, minlength=cells) if weight is None else add_scopes(weight, cell, cells)
+        return counts.reshape(-1, codes)
 
     def rates(
         self, coverage: NDArray[np.float64], timed: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     ) -> Rates:
-        shown = self._of_class[0]
-        counts = np.stack([self.scopes(k) for k in self._of_class], axis=1)
-        value, lower, upper = self._bounds(self._scope, self._n_scopes)
-        mean, mean_lower, mean_upper, enterprises = self._means()
+        candidates = self._table(self._candidates, len(AssetClass), self._weight)
+        value, lower, upper = _bounds(self._to_scopes(self._by_class), self._to_scopes(candidates))
+        mean, mean_lower, mean_upper, enterprises = self._means(*_bounds(self._by_class, candidates))
+        counts = self._by_class if self._weight is None else self._table(self._classes, len(AssetClass))
+        shown_by = np.where(self._classes == AssetClass.SHOWN, self._assets.evidence + 1, 0)
         absent = np.full(self._n_scopes, np.nan)
         time_weighted, time_upper = timed or (absent, absent)
-        by_evidence = np.stack([self.scopes(shown & (self._assets.evidence == k)) for k in range(4)], axis=1)
         return Rates(
-            numerator=self.scopes(shown * self._weight),
+            numerator=self._to_scopes(self._by_class[:, AssetClass.SHOWN]),
             denominator=self.n,
             value=value,
             lower=np.where(self.n > 0, lower, np.nan),
             upper=np.where(self.n > 0, upper, np.nan),
             coverage=np.where(self.n > 0, coverage, np.nan),
-            counts=counts,
+            counts=self._to_scopes(counts[:, 1:]),
             enterprises=enterprises,
             mean=mean,
             mean_lower=mean_lower,
@@ -352,51 +386,40 @@ class _Tally:
             time_weighted=time_weighted,
             time_weighted_lower=time_weighted.copy(),
             time_weighted_upper=time_upper,
-            by_evidence=by_evidence,
+            by_evidence=self._to_scopes(self._table(shown_by, 1 + len(Evidence))[:, 1:]),
         )
 
-    def _bounds(
-        self, group: NDArray[np.int64], n_groups: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Value, lower and upper bound per group; each NaN where no asset counts, or may count, in it.
-
-        Below: those that may belong in and are perhaps not connected do, connected ones do not. Above:
-        those that are, or may be, connected do. No ratio being above 1, no other choice goes further.
-        """
-
-        def add(mask: NDArray[Any]) -> NDArray[np.int64]:
-            return add_scopes(mask * self._weight, group, n_groups)
-
-        n, c, u = add(self.counted), add(self._of_class[0]), add(self._of_class[1])
-        maybe_c, maybe_u, maybe_not = add(self._maybe_shown), add(self._maybe_unobserved), add(self._maybe_not)
-        lower = _ratio(c, n + maybe_u + maybe_not)
-        upper = _ratio(c + u + maybe_c + maybe_u, n + maybe_c + maybe_u)
-        return _ratio(c, n), lower, upper
-
     def _means(
-        self,
+        self, value: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Mean of the enterprises' values, lower and upper bounds per scope, and how many enterprises."""
-        n_enterprises = int(self._assets.enterprise.max(initial=-1)) + 1
-        inside = self._scope >= 0
-        pair = np.where(inside, self._scope * n_enterprises + self._assets.enterprise, -1)
-        # Enterprises in ascending order within each scope, so the sum of their rates has one order.
-        pairs, member = np.unique(pair, return_inverse=True)
-        value, lower, upper = self._bounds(member, len(pairs))
-        mean, enterprises = self._mean_by_scope(pairs, value, n_enterprises)
+        """Mean of the groups' values, lower and upper bounds per scope, and how many groups have a value."""
+        mean, enterprises = self._mean(value)
         # An enterprise of which only uncertain assets are known would pull the mean down, or up.
-        mean_lower, _ = self._mean_by_scope(pairs, lower, n_enterprises)
-        mean_upper, _ = self._mean_by_scope(pairs, upper, n_enterprises)
+        mean_lower, _ = self._mean(lower)
+        mean_upper, _ = self._mean(upper)
         some = enterprises > 0
         return mean, np.where(some, mean_lower, np.nan), np.where(some, mean_upper, np.nan), enterprises
 
-    def _mean_by_scope(
-        self, pairs: NDArray[np.int64], figures: NDArray[np.float64], n_enterprises: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        keep = ~np.isnan(figures) & (pairs >= 0)
-        scope = pairs[keep] // max(n_enterprises, 1)
+    def _mean(self, of_group: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        keep = ~np.isnan(of_group) & (self._scope_of_group >= 0)
+        scope = self._scope_of_group[keep]
         count = np.bincount(scope, minlength=self._n_scopes)
-        return _ratio(np.bincount(scope, weights=figures[keep], minlength=self._n_scopes), count), count
+        return _ratio(np.bincount(scope, weights=of_group[keep], minlength=self._n_scopes), count), count
+
+
+def _bounds(
+    counted: NDArray[np.int64], candidates: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Value, lower and upper bound; each NaN where no asset counts, or may count, in it.
+
+    Both (x, AssetClass) numbers or weights of assets: those that count, and those that may belong in. Below:
+    of the latter, those perhaps not connected do and the connected ones do not. Above: those that are, or may
+    be, connected do. No ratio being above 1, no other choice goes further.
+    """
+    n, shown, unobserved = counted[:, 1:].sum(axis=1), counted[:, AssetClass.SHOWN], counted[:, AssetClass.UNOBSERVED]
+    maybe_shown = candidates[:, AssetClass.SHOWN] + candidates[:, AssetClass.UNOBSERVED]
+    maybe_not = candidates[:, AssetClass.UNOBSERVED :].sum(axis=1)
+    return _ratio(shown, n), _ratio(shown, n + maybe_not), _ratio(shown + unobserved + maybe_shown, n + maybe_shown)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:

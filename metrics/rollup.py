@@ -178,7 +178,7 @@ def asset_period(
     keys, group = np.unique(key, return_inverse=True)
     owner = keys // (int(bindings.series.max(initial=0)) + 1)
     bound_of_group = _sum_by(credit.bound, group, len(keys))
-    observed_of_group = np.minimum(_sum_by(credit.sums_by_binding(states.observed), group, len(keys)), bound_of_group)
+    observed_of_group = np.minimum(_sum_by(credit.sums_by_binding("observed"), group, len(keys)), bound_of_group)
     bound = np.zeros(n_assets, np.int64)
     observed = np.zeros(n_assets, np.int64)
     watched = np.flatnonzero(bound_of_group)
@@ -193,13 +193,13 @@ def asset_period(
         bound=bound,
         observed=observed,
         shown=last != NEVER,
-        connected=of_state.sums(states.connected),
+        connected=of_state.sums("connected"),
         state_bound=state_bound,
-        state_observed=np.minimum(of_state.sums(states.observed), state_bound),
-        **{name: of_state.sums(getattr(states, name)) for name in STATE_COLUMNS},
+        state_observed=np.minimum(of_state.sums("observed"), state_bound),
+        **{name: of_state.sums(name) for name in STATE_COLUMNS},
         first_connected_s=first,
         last_connected_s=last,
-        parts=of_state.sums(states.parts),
+        parts=of_state.sums("parts"),
     )
 
 
@@ -211,12 +211,12 @@ def meter_period(
     first, last = credit.proofs()
     return MeterPeriod(
         bound_s=_sum_by(credit.bound, bindings.object, n_meters) // TENTHS_PER_S,
-        span_s=credit.sums(states.quantity_span_s),
-        quantity=credit.sums(states.quantity),
-        quantity_idle=credit.sums(states.quantity_idle),
-        quantity_estimated=credit.sums(states.quantity_estimated),
-        observed=credit.sums(states.observed),
-        connected=credit.sums(states.connected),
+        span_s=credit.sums("quantity_span_s"),
+        quantity=credit.sums("quantity"),
+        quantity_idle=credit.sums("quantity_idle"),
+        quantity_estimated=credit.sums("quantity_estimated"),
+        observed=credit.sums("observed"),
+        connected=credit.sums("connected"),
         first_connected_s=first,
         last_connected_s=last,
         flags=credit.flags(),
@@ -228,18 +228,24 @@ class _Credit:
 
     def __init__(self, states: DayStates, bindings: Bindings, n_objects: int, from_day: int, to_day: int, as_of_s: int):
         _require_no_overlap(bindings)
-        self._states = states
-        self._bindings = bindings
-        self._n_objects = n_objects
         start = np.maximum(bindings.from_day, from_day)
         end = np.minimum(bindings.to_day, to_day)
         start_s = np.minimum(local_day_start_s(0) + start * DAY_S, as_of_s)
         end_s = np.minimum(local_day_start_s(0) + end * DAY_S, as_of_s)
         self.bound = np.maximum(end_s - start_s, 0) * TENTHS_PER_S
         """Time that each binding was in force, (b,), 0.1 s."""
-        self._row, self._binding = _pairs(states, bindings, start, end)
+        if len(states) and (int(states.day[0]) < from_day or int(states.day[-1]) >= to_day):
+            states = states.take((states.day >= from_day) & (states.day < to_day))
+        in_force = start < end
+        steady = bool(((start == from_day) & (end == to_day))[in_force].all())
+        # Where no binding begins or ends within the period, its days are added up before they are credited.
+        self._days = _Days(states, together=steady)
+        self._bindings = bindings
+        self._n_objects = n_objects
+        self._row, self._binding = _pairs(self._days, bindings, start, end)
         self._owner = bindings.object[self._binding]
-        self._whole = len(self._row) == len(states) and bool((self._row == np.arange(len(states))).all())
+        rows = len(self._days.device)
+        self._whole = len(self._row) == rows and bool((self._row == np.arange(rows)).all())
 
     def only(self, chosen: NDArray[np.bool_]) -> _Credit:
         """The same for some of the bindings, given as a mask (b,)."""
@@ -251,40 +257,115 @@ class _Credit:
             part._whole = False
         return part
 
-    def sums(self, column: NDArray[Any]) -> NDArray[np.int64]:
+    def sums(self, name: str) -> NDArray[np.int64]:
         """Exact sums per object of one column of the states."""
-        return _sum_by(self._taken(column), self._owner, self._n_objects)
+        return _sum_by(self._taken(self._days.sums(name)), self._owner, self._n_objects)
 
-    def sums_by_binding(self, column: NDArray[Any]) -> NDArray[np.int64]:
+    def sums_by_binding(self, name: str) -> NDArray[np.int64]:
         """Exact sums per binding of one column of the states."""
-        return _sum_by(self._taken(column), self._binding, len(self._bindings))
+        return _sum_by(self._taken(self._days.sums(name)), self._binding, len(self._bindings))
 
     def proofs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First and last proof of connection per object, s UTC; NEVER: none."""
-        owner = self._owner
-        first_s, last_s = self._taken(self._states.first_connected_s), self._taken(self._states.last_connected_s)
+        first_s, last_s = self._taken(self._days.first_proof_s()), self._taken(self._days.last_proof_s())
         proven = np.flatnonzero(last_s != NEVER)
-        first = np.full(self._n_objects, np.iinfo(np.int64).max)
+        first = np.full(self._n_objects, _INT64_MAX)
         last = np.full(self._n_objects, NEVER, np.int64)
-        np.minimum.at(first, owner[proven], first_s[proven])
-        np.maximum.at(last, owner[proven], last_s[proven])
+        np.minimum.at(first, self._owner[proven], first_s[proven])
+        np.maximum.at(last, self._owner[proven], last_s[proven])
         return np.where(last == NEVER, NEVER, first), last
 
     def flags(self) -> NDArray[np.int64]:
         """Flags of every row credited, or-ed per object."""
         flags = np.zeros(self._n_objects, np.int64)
-        np.bitwise_or.at(flags, self._owner, self._taken(self._states.flags).astype(np.int64))
+        np.bitwise_or.at(flags, self._owner, self._taken(self._days.flags()))
         return flags
 
     def _taken(self, column: NDArray[Any]) -> NDArray[Any]:
         return column if self._whole else column[self._row]
 
 
+_TABLE_PER_ROW: Final = 4
+
+
+class _Days:
+    """Day states of a period, day by day or added up to one row per device.
+
+    Added up, each column is laid out once as a table of days and devices, so that a month of a county
+    needs no sorting and no more memory than one such table.
+    """
+
+    def __init__(self, states: DayStates, *, together: bool):
+        self._states = states
+        self.device: NDArray[Any] = states.device
+        self.day: NDArray[Any] = states.day
+        self._shape: tuple[int, int] | None = None
+        self._cell: NDArray[np.int64] | None = None
+        self._sums: dict[str, NDArray[Any]] = {}
+        if not together or len(states) == 0:
+            return
+        new_day = np.flatnonzero(states.day[1:] != states.day[:-1]) + 1
+        days = len(new_day) + 1
+        width = len(states) // days
+        devices = int(states.device.max()) + 1
+        if len(states) == days * width and bool((states.device.reshape(days, width) == states.device[:width]).all()):
+            self._shape = (days, width)
+            self.device = states.device[:width]
+        elif days * devices <= _TABLE_PER_ROW * len(states):
+            self._shape = (days, devices)
+            heads = np.concatenate((np.zeros(1, np.int64), new_day))
+            counts = np.diff(heads, append=len(states))
+            self._cell = np.repeat(np.arange(days) * devices, counts) + states.device
+            self.device = np.arange(devices, dtype=np.uint32)
+        if self._shape:
+            self.day = np.broadcast_to(states.day[:1], self.device.shape)
+
+    def sums(self, name: str) -> NDArray[Any]:
+        """Exact sums of a column, one for each row of `device`."""
+        column: NDArray[Any] = getattr(self._states, name)
+        if self._shape is None:
+            return column
+        if name not in self._sums:
+            days, top = self._shape[0], int(column.max())
+            if top * days > _INT64_MAX:
+                raise OverflowError(f"sums of {name} leave 63 bits")
+            narrow = column.itemsize < 8 and top * days < 1 << 32
+            self._sums[name] = self._table(column, 0).sum(axis=0, dtype=np.uint32 if narrow else np.int64)
+        return self._sums[name]
+
+    def first_proof_s(self) -> NDArray[np.int64]:
+        """First proof of connection, s UTC; _INT64_MAX or NEVER where there is none."""
+        column = self._states.first_connected_s
+        if self._shape is None:
+            return column
+        known = np.where(column == NEVER, _INT64_MAX, column)
+        return np.asarray(np.minimum.reduce(self._table(known, _INT64_MAX), axis=0))
+
+    def last_proof_s(self) -> NDArray[np.int64]:
+        """End of the last window with a proof, s UTC; NEVER where there is none."""
+        column = self._states.last_connected_s
+        return column if self._shape is None else np.asarray(np.maximum.reduce(self._table(column, NEVER), axis=0))
+
+    def flags(self) -> NDArray[np.int64]:
+        """Flags of all days."""
+        column = self._states.flags.astype(np.int64)
+        return column if self._shape is None else np.asarray(np.bitwise_or.reduce(self._table(column, 0), axis=0))
+
+    def _table(self, column: NDArray[Any], absent: int) -> NDArray[Any]:
+        """A column by day and device."""
+        assert self._shape is not None
+        if self._cell is None:
+            return column.reshape(self._shape)
+        table = np.full(self._shape, absent, column.dtype)
+        table.reshape(-1)[self._cell] = column
+        return table
+
+
 def _pairs(
-    states: DayStates, bindings: Bindings, start: NDArray[np.int64], end: NDArray[np.int64]
+    days: _Days, bindings: Bindings, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every (row of states, binding) where the device was bound on that day, by ascending row per round."""
-    n_devices = 1 + max(int(states.device.max(initial=0)), int(bindings.device.max(initial=0)))
+    """Every (row, binding) where the device was bound on that day, by ascending row per round."""
+    n_devices = 1 + max(int(days.device.max(initial=0)), int(bindings.device.max(initial=0)))
     by_device = np.argsort(bindings.device, kind="stable")
     counts = np.bincount(bindings.device, minlength=n_devices)
     first = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
@@ -292,18 +373,14 @@ def _pairs(
     found: list[NDArray[np.int64]] = []
     # One round per place in a device's list of bindings: nearly all devices have one binding.
     for place in range(int(counts.max(initial=0))):
-        binding_of_device = np.full(n_devices, -1, np.int64)
         has = np.flatnonzero(counts > place)
+        binding_of_device = np.full(n_devices, -1, np.int64)
         binding_of_device[has] = by_device[first[has] + place]
-        binding = binding_of_device[states.device]
+        binding = binding_of_device[days.device]
         holds = binding >= 0
-        holds &= (states.day >= start[binding]) & (states.day < end[binding])
-        if bool(holds.all()):
-            rows.append(np.arange(len(states)))
-            found.append(binding)
-        else:
-            rows.append(np.flatnonzero(holds))
-            found.append(binding[holds])
+        holds &= (days.day >= start[binding]) & (days.day < end[binding])
+        rows.append(np.flatnonzero(holds))
+        found.append(binding[holds])
     if not rows:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     return np.concatenate(rows), np.concatenate(found)
@@ -331,6 +408,7 @@ def add_scopes(values: NDArray[np.int64], scope: NDArray[np.int64], n_scopes: in
 
 
 _FLOAT_EXACT: Final = 1 << 53
+_INT64_MAX: Final = int(np.iinfo(np.int64).max)
 
 
 def _sum_by(values: NDArray[Any], group: NDArray[Any], n_groups: int) -> NDArray[np.int64]:

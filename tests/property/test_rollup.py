@@ -18,8 +18,12 @@ DAYS, DEVICES, OBJECTS = 4, 3, 3
 
 
 @st.composite
-def bound_days(draw: st.DrawFn) -> tuple[list[DayStates], list[tuple[int, int, int, int, int]]]:
-    """Device days with holes, and bindings that never overlap within one object and series."""
+def bound_days(draw: st.DrawFn, steady: bool) -> tuple[list[DayStates], list[tuple[int, int, int, int, int]]]:
+    """Device days with holes, and bindings that never overlap within one object and series.
+
+    Steady bindings hold all the time: then days are added up before they are credited.
+    """
+    holes = draw(st.booleans())
     days = [
         device_day(
             device,
@@ -31,19 +35,19 @@ def bound_days(draw: st.DrawFn) -> tuple[list[DayStates], list[tuple[int, int, i
         )
         for day in range(DAYS)
         for device in range(DEVICES)
-        if draw(st.booleans())
+        if not holes or draw(st.booleans())
     ]
     rows = []
     for obj in range(OBJECTS):
         for series in range(2):
-            edges = sorted(draw(st.sets(st.integers(DAY - 1, DAY + DAYS), max_size=4)))
+            edges = [DAY, DAY + DAYS] if steady else sorted(draw(st.sets(st.integers(DAY - 1, DAY + DAYS), max_size=4)))
             for begin, end in pairwise(edges):
                 if draw(st.booleans()):
                     rows.append((obj, draw(st.integers(0, DEVICES - 1)), series, begin, end))
     return days, draw(st.permutations(rows))
 
 
-@given(bound_days(), st.randoms(use_true_random=False))
+@given(st.booleans().flatmap(bound_days), st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
 def test_credit_equals_a_walk_over_days_and_bindings(
     case: tuple[list[DayStates], list[tuple[int, int, int, int, int]]], random: object
@@ -57,15 +61,17 @@ def test_credit_equals_a_walk_over_days_and_bindings(
     meters = meter_period(states, bound, OBJECTS, DAY, DAY + DAYS, now_s)
     for obj in range(OBJECTS):
         connected = quantity = 0
-        shown = False
+        shown, proofs = False, []
         for o, device, series, begin, end in rows:
             for one in days:
                 if o == obj and int(one.device[0]) == device and begin <= int(one.day[0]) < end:
                     quantity += int(one.quantity[0])
                     connected += int(one.connected[0]) if series == 0 else 0
                     shown |= bool(one.connected[0])
+                    proofs += [int(one.first_connected_s[0])] * bool(one.connected[0])
         assert int(assets.connected[obj]) == connected
         assert bool(assets.shown[obj]) == shown
+        assert int(assets.first_connected_s[obj]) == min(proofs, default=-1)
         assert int(meters.quantity[obj]) == quantity
         assert int(assets.observed[obj]) <= int(assets.bound[obj])
 
