@@ -162,8 +162,10 @@ class Chain:
             "county-user",
             ["api.cli", "user", "add", USERNAME, "--role", "statistician", "--password-file", str(password_file)],
         )
-        printed = await self.processes.run("county-gateway", ["api.cli", "gateway", "add", self.scenario.gateway])
-        _write_secret(self.credential_file, printed.strip().splitlines()[-1])
+        await self.processes.run(
+            "county-gateway",
+            ["api.cli", "gateway", "add", self.scenario.gateway, "--credential-file", str(self.credential_file)],
+        )
         await self.start_county()
 
     async def records_stored(self) -> int:

@@ -224,7 +224,7 @@ class Demo:
             "networking_rate": figure_of(live, "networking-rate"),
             "cnc_rate": figure_of(live, "cnc-rate"),
             "metered_energy_kwh": figure_of(month, "metered-energy"),
-            "energy_per_value_added": figure_of(month, "energy-per-value-added"),
+            "energy_per_value_added": figure_of(month, "energy-intensity-level"),
         }
 
     async def _connected(self, portal: PortalClient) -> tuple[int, int]:
