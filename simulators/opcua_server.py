@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from asyncua import Server, ua
+from asyncua.common.callback import CallbackType
+from asyncua.server.address_space import MethodService
 from asyncua.server.internal_server import InternalServer
 
 from simulators.ledger import Ledger
@@ -29,16 +31,60 @@ _OWN_NAMESPACE: Final = 1
 _UNPLUGGED: Final = ua.StatusCode(ua.StatusCodes.BadNoCommunication)
 
 
+class _CountingMethods(MethodService):  # type: ignore[misc]  # asyncua is not checked
+    """Answers calls as asyncua does, and counts them."""
+
+    calls = 0
+
+    async def call(self, methods: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
+        self.calls += len(methods)
+        return list(await super().call(methods))
+
+
 class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not checked
     """asyncua's server over a type space instead of its standard address space alone."""
 
     def __init__(self, types: TypeSpace) -> None:
         super().__init__()
         self._types = types
+        self.method_service = _CountingMethods(self.aspace)
 
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
         # asyncua keeps its nodes in this mapping; its own lazily loaded shelf is put here the same way
         self.aspace._nodes = self._types.nodes()
+
+
+async def typed_server(types: TypeSpace, port: int) -> Server:
+    """A server with the types of the companion specifications on 127.0.0.1, not yet started.
+
+    Security policy None, anonymous. With port 0, `listening_port` tells the port once it is started.
+    """
+    server = Server(iserver=_TypedServer(types))
+    await server.init()
+    await server.set_application_uri(APPLICATION_URI)
+    await server.nodes.namespace_array.write_value(list(types.namespaces))
+    server.set_server_name("PlantPulse simulator")
+    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    server.set_identity_tokens([ua.AnonymousIdentityToken])
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
+    return server
+
+
+def listening_port(server: Server) -> int:
+    """The port of a started server, which from now on its endpoints say too."""
+    port = int(server.bserver._server.sockets[0].getsockname()[1])
+    for endpoint in server.iserver.endpoints:  # announced with port 0 until the socket knew better
+        endpoint.EndpointUrl = f"opc.tcp://127.0.0.1:{port}"
+    return port
+
+
+async def stop_server(server: Server) -> None:
+    """Stop a server at once: asyncua's own stop waits for the next tick of its clock."""
+    clock, server.iserver.time_task = server.iserver.time_task, None
+    if clock is not None:
+        clock.cancel()
+        await asyncio.wait({clock})
+    await server.stop()
 
 
 class OpcuaMachines:
@@ -75,23 +121,29 @@ class OpcuaMachines:
         self._faces: dict[str, Face] = {}
         self._shown: dict[str, dict[ua.NodeId, ua.Variant]] = {}
         self._unplugged: set[str] = set()
+        self._writes = 0
 
     @property
     def address(self) -> str:
         """`opc.tcp://127.0.0.1:port`, once started."""
         return f"opc.tcp://127.0.0.1:{self._port}"
 
+    @property
+    def orders(self) -> int:
+        """Writes and method calls that clients have sent: a collector sends none."""
+        calls = self._server.iserver.method_service.calls if self._server is not None else 0
+        return self._writes + int(calls)
+
+    @property
+    def sessions(self) -> int:
+        """Sessions that clients hold at present."""
+        return len(self._server.iserver._external_sessions) if self._server is not None else 0
+
     async def start(self) -> None:
         """Build the address space, serve every machine's present values, listen."""
         types = await asyncio.to_thread(type_space, self._vendor_namespaces)
-        server = Server(iserver=_TypedServer(types))
-        await server.init()
-        await server.set_application_uri(APPLICATION_URI)
-        await server.nodes.namespace_array.write_value(list(types.namespaces))
-        server.set_server_name("PlantPulse simulator")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        server.set_identity_tokens([ua.AnonymousIdentityToken])
-        server.set_endpoint(self.address)
+        server = await typed_server(types, self._port)
+        server.subscribe_server_callback(CallbackType.PreWrite, self._count_write)
         instances = Instances(server.iserver.aspace, _OWN_NAMESPACE)
         self._faces = {m.id: _FACES[m.kind](m, instances, types) for m in self._machines}
         self._shown = {machine_id: {} for machine_id in self._faces}
@@ -101,9 +153,7 @@ class OpcuaMachines:
             await self._write(face.constants, ua.StatusCode(), at_s)
             await self._serve(machine_id, at_s)
         await server.start()
-        self._port = server.bserver._server.sockets[0].getsockname()[1]
-        for endpoint in server.iserver.endpoints:  # announced with port 0 until the socket knew better
-            endpoint.EndpointUrl = self.address
+        self._port = listening_port(server)
         self._updates = asyncio.create_task(self._update(), name=f"opcua simulator {self._port}")
 
     async def stop(self) -> None:
@@ -115,7 +165,7 @@ class OpcuaMachines:
                 await updates
         server, self._server = self._server, None
         if server is not None:
-            await server.stop()
+            await stop_server(server)
 
     async def unplug(self, machine_id: str) -> None:
         """Cut one machine off its server: its live nodes turn BadNoCommunication. Raises KeyError."""
@@ -137,6 +187,23 @@ class OpcuaMachines:
         self._unplugged.discard(machine_id)
         at_s = self._now_s()
         await self._serve(machine_id, at_s)
+
+    async def spoil(self, machine_id: str, name: str, status: int) -> None:
+        """Give a machine's live nodes of that browse name a status (OPC 10000-4, 7.39) until their value changes.
+
+        A bad status takes the value away; an uncertain one leaves it. Raises KeyError.
+        """
+        face = self._faces[machine_id]
+        nothing = ua.Variant(None, ua.VariantType.Null)
+        at_s = self._now_s()
+        for path, node in face.live.items():
+            if path.rpartition(".")[2] == name:
+                bad = ua.StatusCode(status).is_bad()
+                value = nothing if bad else self._shown[machine_id][node]
+                await self._write({node: value}, ua.StatusCode(status), at_s)
+
+    def _count_write(self, event: Any, dispatcher: Any) -> None:
+        self._writes += int(event.is_external) * len(event.request_params.NodesToWrite)
 
     async def _update(self) -> None:
         while True:

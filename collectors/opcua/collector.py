@@ -110,6 +110,11 @@ class OpcuaCollector:
         """The devices of the present session."""
         return [watched.device for watched in self._watched]
 
+    @property
+    def has_shed(self) -> bool:
+        """Whether something was dropped that the next batch will tell."""
+        return bool(self._shed)
+
     async def connect(self) -> None:
         """Open a session, find the machines, subscribe. LinkError, ConfigError."""
         await self.close()
@@ -212,6 +217,8 @@ class OpcuaCollector:
             )
 
     def _published(self, result: ua.PublishResult) -> None:
+        if self._lost is not None:
+            return
         received_ns = self._clock()
         chunk = Chunk.empty(received_ns)
         inputs: dict[int, list[tuple[int, int, float | None, Quality]]] = {}

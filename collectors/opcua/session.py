@@ -139,6 +139,8 @@ class Session:
                 task.cancel()
 
     def _published(self, result: ua.PublishResult) -> None:
+        if self._on_lost is None:
+            return  # asyncua tells a lost session's subscriptions that they are gone: no news
         for notification in result.NotificationMessage.NotificationData or ():
             if isinstance(notification, ua.StatusChangeNotification):
                 self._lose(
@@ -150,6 +152,7 @@ class Session:
                         "It will be connected again by itself.",
                     )
                 )
+                return
         if self._on_publish is not None:
             self._on_publish(result)
 

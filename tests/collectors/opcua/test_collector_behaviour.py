@@ -1,0 +1,272 @@
+"""What a person can count on: proof that ends when it must, states in order, nothing old passed off as new."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from asyncua import ua
+
+from collectors.model import LinkError, Quality
+from metrics.record import MachineState
+from simulators.ledger import Ledger
+from simulators.opcua_server import OpcuaMachines
+from tests.collectors.opcua.plants import (
+    PERIOD_S,
+    VENDOR_NAMESPACES,
+    collector,
+    eventually,
+    fast_clock,
+    machine,
+    serving,
+    watching,
+)
+
+CNC_1, CNC_2, ROBOT = "cell/SN-cnc-1", "cell/SN-cnc-2", "cell/SN-robot-1"
+
+
+async def test_the_first_values_are_the_state_now_and_the_next_keep_the_machine_s_time() -> None:
+    clock = fast_clock()
+    async with serving(machine("cnc-1"), now_s=clock) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: "cell" in s.devices and len(s.values("cell", "energy_import")) >= 3)
+        for tag in ("state", "energy_import", "power", "parts"):
+            first, *later = seen.values("cell", tag)
+            assert first[2] == 0, tag
+            assert all(source_ns > 0 for _, _, source_ns in later), tag
+        times = [source_ns for _, _, source_ns in seen.values("cell", "energy_import")[1:]]
+        assert times == sorted(times)
+        assert times[-1] <= clock() * 1e9
+
+
+async def test_what_is_read_is_what_the_ledger_says_was_served() -> None:
+    ledger = Ledger()
+    cnc = machine("cnc-1")
+    async with serving(cnc, ledger=ledger) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: "cell" in s.devices and len(s.values("cell", "energy_import")) >= 5)
+        cnc.hold()
+        last = int(cnc.energy_kwh * 1000) / 1000
+        await seen.until(lambda s: s.latest("cell", "energy_import") == last)
+        served = ledger.as_dict()["cnc-1"]
+        read = [value for value, _, _ in seen.values("cell", "energy_import")]
+        assert read == [q for q in dict.fromkeys(served["quantity"]) if q >= read[0]]
+        assert seen.latest("cell", "parts") == served["parts"][-1]
+        assert MachineState(int(seen.latest("cell", "state"))).name.lower() == served["state"][-1]
+
+
+async def test_a_machine_unplugged_is_proven_no_longer_and_its_neighbours_notice_nothing() -> None:
+    async with (
+        serving(machine("cnc-1"), machine("cnc-2"), machine("robot-1", "robot")) as plant,
+        watching(collector(plant.address)) as seen,
+    ):
+        await seen.until(lambda s: len(s.samples) == 3)
+        seen.forget()
+        await plant.unplug("cnc-1")
+        cut_ns = time.time_ns()
+        await seen.until(lambda s: any(p.device == CNC_1 and p.lasts_s == 0 for p in s.proofs))
+        assert time.time_ns() - cut_ns < 2e9
+        assert [t.code for t in seen.troubles if t.subject == CNC_1] == ["all_nodes_bad"]
+        for tag in ("state", "energy_import", "power", "parts"):
+            value, quality, _ = seen.values(CNC_1, tag)[-1]
+            assert value != value, "a bad value was passed on"
+            assert quality == Quality.BAD
+        seen.forget()
+        later_ns = time.time_ns() + int(1e9)
+        await seen.until(
+            lambda s: all((p := s.latest_proof(d)) is not None and p.at_ns > later_ns for d in (CNC_2, ROBOT))
+        )
+        assert CNC_1 not in {p.device for p in seen.proofs}
+        assert {s.quality.max() for s in seen.samples[CNC_2]} == {Quality.GOOD}
+        await plant.plug("cnc-1")
+        await seen.until(lambda s: (p := s.latest_proof(CNC_1)) is not None and p.lasts_s > 0)
+        assert seen.troubles[-1].subject == CNC_1
+        assert seen.troubles[-1].code == ""
+
+
+async def test_a_machine_that_stands_still_stays_proven_by_keep_alives_alone() -> None:
+    still = machine("cnc-1")
+    async with serving(still) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: "cell" in s.samples)
+        still.hold()
+        await asyncio.sleep(2 * PERIOD_S)
+        seen.forget()
+        began_ns = time.time_ns()
+        await seen.until(lambda s: (p := s.latest_proof("cell")) is not None and p.at_ns > began_ns + 1.5e9)
+        proofs_ns = [began_ns, *(p.at_ns for p in seen.proofs)]
+        assert max(b - a for a, b in itertools.pairwise(proofs_ns)) < 1.5e9
+        assert sum(len(s) for s in seen.samples.get("cell", [])) <= 4, "it should have said next to nothing"
+
+
+async def test_one_bad_node_neither_ends_the_proof_nor_hides_the_rest() -> None:
+    async with serving(machine("cnc-1")) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: "cell" in s.samples)
+        seen.forget()
+        await plant.spoil("cnc-1", "PartsProducedInLifetime", ua.StatusCodes.BadSensorFailure)
+        await seen.until(lambda s: any(q == Quality.BAD for _, q, _ in s.values("cell", "parts")))
+        await seen.until(lambda s: len(s.values("cell", "energy_import")) >= 2)
+        assert all(q == Quality.GOOD for _, q, _ in seen.values("cell", "energy_import"))
+        assert seen.latest_proof("cell").lasts_s > 0
+        assert not seen.troubles
+
+
+async def test_uncertain_values_keep_their_value_and_say_so() -> None:
+    still = machine("cnc-1")
+    async with serving(still) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: "cell" in s.samples)
+        still.hold()
+        await asyncio.sleep(2 * PERIOD_S)
+        await plant.spoil("cnc-1", "AcActiveEnergyTotalImportHp", ua.StatusCodes.UncertainLastUsableValue)
+        await plant.spoil("cnc-1", "Number", ua.StatusCodes.UncertainLastUsableValue)
+        await seen.until(
+            lambda s: (
+                s.values("cell", "energy_import")[-1][1] == Quality.UNCERTAIN
+                and s.values("cell", "state")[-1][1] == Quality.UNCERTAIN
+            )
+        )
+        assert seen.latest("cell", "energy_import") == int(still.energy_kwh * 1000) / 1000
+
+
+async def test_a_robot_s_state_is_derived_and_follows_it() -> None:
+    ledger = Ledger()
+    async with (
+        serving(machine("robot-1", "robot"), ledger=ledger, period_s=0.05, now_s=fast_clock(100)) as plant,
+        watching(collector(plant.address)) as seen,
+    ):
+        await seen.until(lambda s: "cell" in s.devices and len({v for v, _, _ in s.values("cell", "state")}) >= 2)
+        states = {source_ns: value for value, _, source_ns in seen.values("cell", "state") if source_ns}
+        page = ledger.as_dict()["robot-1"]
+        served = {round(at_s, 5): state for at_s, state in zip(page["at_s"], page["state"], strict=True)}
+        for source_ns, value in states.items():
+            assert served[round(source_ns / 1e9, 5)] == MachineState(int(value)).name.lower()
+
+
+async def test_a_stopped_server_ends_every_proof_and_then_is_a_link_error() -> None:
+    async with serving(machine("cnc-1"), machine("cnc-2")) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: len(s.samples) == 2)
+        seen.forget()
+        began = time.monotonic()
+        await plant.stop()
+        with pytest.raises(LinkError) as failure:
+            await seen.until(lambda s: False)
+        assert time.monotonic() - began < 3
+        assert {d: seen.latest_proof(d).lasts_s for d in (CNC_1, CNC_2)} == {CNC_1: 0, CNC_2: 0}
+        assert failure.value.next_zh
+        assert failure.value.next_en
+
+
+async def test_after_a_restart_of_the_server_the_same_collector_goes_on_with_the_state_now() -> None:
+    source = machine("cnc-1")
+    async with serving(source) as plant:
+        port = int(plant.address.rpartition(":")[2])
+        taken = collector(plant.address)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            await plant.stop()
+            with pytest.raises(LinkError):
+                await seen.until(lambda s: False)
+            await taken.close()
+            with pytest.raises(LinkError):
+                await taken.connect()
+            await taken.close()
+            async with serving(source, port=port, vendor_namespaces=VENDOR_NAMESPACES):
+                await taken.connect()
+                seen.forget()
+                await seen.until(lambda s: "cell" in s.samples)
+                assert all(seen.values("cell", tag)[0][2] == 0 for tag in ("state", "energy_import", "parts"))
+                assert seen.latest_proof("cell").lasts_s > 0
+                await taken.close()
+
+
+async def test_a_server_that_falls_silent_is_noticed_though_the_connection_stands() -> None:
+    async with serving(machine("cnc-1")) as plant, _relay(plant) as relay:
+        taken = collector(relay.address)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            relay.mute = True
+            began = time.monotonic()
+            with pytest.raises(LinkError) as failure:
+                await seen.until(lambda s: False)
+            assert failure.value.code == "silent"
+            assert time.monotonic() - began < 4
+            assert seen.latest_proof("cell").lasts_s == 0
+            closing = time.monotonic()
+            await taken.close()
+            assert time.monotonic() - closing < 2
+
+
+async def test_a_reader_that_stalls_loses_the_oldest_and_is_told_how_many() -> None:
+    async with serving(machine("cnc-1")) as plant, watching(taken := collector(plant.address, limit=12)) as seen:
+        await seen.until(lambda s: "cell" in s.samples)
+        before = seen.latest("cell", "energy_import")
+        seen.forget()
+        await eventually(lambda: taken.has_shed)
+        await seen.until(lambda s: bool(s.shed))
+        assert seen.shed["inbox_full"] > 0
+        assert sum(len(s) for s in seen.samples["cell"]) <= 12
+        assert seen.latest("cell", "energy_import") > before
+
+
+async def test_no_session_is_left_behind_on_the_server() -> None:
+    async with serving(machine("cnc-1")) as plant:
+        taken = collector(plant.address)
+        for _ in range(3):
+            await taken.connect()
+            await taken.read()
+            await taken.close()
+        await eventually(lambda: plant.sessions == 0)
+
+
+class Relay:
+    """Bytes between a client and a server; `mute` holds back what the server says."""
+
+    def __init__(self, target_port: int) -> None:
+        self.mute = False
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        assert self._server is not None
+        return f"opc.tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+        for source, sink, heard in ((reader, to_server, False), (from_server, writer, True)):
+            task = asyncio.create_task(self._pass_on(source, sink, heard))
+            self._tasks.add(task)
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, heard: bool) -> None:
+        try:
+            while data := await source.read(65536):
+                if not (heard and self.mute):
+                    sink.write(data)
+                    await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            sink.close()
+
+
+@asynccontextmanager
+async def _relay(plant: OpcuaMachines) -> AsyncIterator[Relay]:
+    relay = Relay(int(plant.address.rpartition(":")[2]))
+    await relay.start()
+    try:
+        yield relay
+    finally:
+        await relay.stop()

@@ -1,0 +1,59 @@
+"""The contract of all collectors, on OPC UA."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from collectors.base import Collector
+from collectors.opcua.collector import OpcuaCollector
+from simulators.opcua_server import OpcuaMachines
+from tests.collectors.opcua.plants import collector, eventually, machine, serving
+from tests.contract.collector_contract import CollectorContract, Plant
+
+_FEW_ROWS = 60
+
+
+class OpcuaPlant(Plant):
+    devices = ("cell/SN-cnc-1", "cell/SN-cnc-2")
+
+    def __init__(self, server: OpcuaMachines) -> None:
+        self._server = server
+
+    def make_collector(self) -> Collector:
+        return collector(self._server.address, limit=_FEW_ROWS)
+
+    def make_dead_collector(self) -> Collector:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        return collector(f"opc.tcp://127.0.0.1:{port}")
+
+    def make_hanging_collector(self, port: int) -> Collector:
+        return collector(f"opc.tcp://127.0.0.1:{port}")
+
+    async def unplug(self, device: str) -> None:
+        await self._server.unplug(device.removeprefix("cell/SN-"))
+
+    async def plug(self, device: str) -> None:
+        await self._server.plug(device.removeprefix("cell/SN-"))
+
+    async def cut(self) -> None:
+        await self._server.stop()
+
+    async def overload(self, collector: Collector) -> None:
+        assert isinstance(collector, OpcuaCollector)
+        source = collector
+        await eventually(lambda: source.has_shed)
+
+    def writes(self) -> int:
+        return self._server.orders
+
+
+class TestOpcuaContract(CollectorContract):
+    @asynccontextmanager
+    async def make_plant(self, tmp_path: Path) -> AsyncIterator[Plant]:
+        async with serving(machine("cnc-1"), machine("cnc-2")) as server:
+            yield OpcuaPlant(server)
