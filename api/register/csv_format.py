@@ -20,9 +20,9 @@ nothing is deleted by absence; set `valid_to` to end something.
 | bindings.csv | gateway, device, role, valid_from | from which local day a device speaks for an asset or meter |
 | reports.csv | credit_code, month | what an enterprise reported for a month |
 
-`device` is the id that the gateway uses (`moulding-1`, `cnc-cell/SN4711`). A binding's role is `state` (times and machine
-states come from it; one per asset at a time) or `quantity` (counted energy, water, gas; one per object at a time). A device
-that gives both has two rows. `valid_to` is the last day, included; empty: without end.
+`device` is the id that the gateway uses (`moulding-1`, `cnc-cell/SN4711`). A binding's role is `state` (times and
+machine states come from it; one per asset at a time) or `quantity` (counted energy, water, gas; one per object at a
+time). A device that gives both has two rows. `valid_to` is the last day, included; empty: without end.
 """
 
 from __future__ import annotations

@@ -14,9 +14,7 @@ router = APIRouter(prefix="/api/v1", tags=["figures"], responses=PROBLEMS)
 
 ScopeQuery = Annotated[
     str | None,
-    Query(
-        description="`county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CREDIT-CODE`; default: all one may see"
-    ),
+    Query(description="`county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see"),
 ]
 PeriodQuery = Annotated[
     str | None,

@@ -1,0 +1,163 @@
+"""Moves journalled batches into the interval store, in groups, from one thread.
+
+Batches are handed over in memory while the store keeps up. Whatever is not at hand (after a restart, or when more
+waited than the limit) is read from the journal again. A day is marked dirty before its records are applied: after a
+crash in between, the mark is there and the records come from the journal.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from api.journal.day_file import Batch
+from api.store.port import Append, IntervalStore, StoreError
+from api.verdict import replayed
+from metrics.record import local_day
+
+GROUP_ROWS: Final = 10_000
+GROUP_S: Final = 1.0
+_MAX_READY_ROWS: Final = 400_000
+_REPLAY_BATCHES: Final = 64
+_BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+log = structlog.get_logger(__name__)
+
+DayMarks = Mapping[tuple[str, int], int]
+"""Generation by (gateway, local day)."""
+
+
+class BatchSource(Protocol):
+    """What the applier asks of the journal."""
+
+    @property
+    def position(self) -> int:
+        """The last position that is synced."""
+        ...
+
+    def after(self, position: int, limit: int) -> list[Batch]:
+        """At most `limit` batches beyond a position, in order."""
+        ...
+
+
+class Applier:
+    """Owns the thread that appends to the store. `mark_dirty` raises the days' generations, durably."""
+
+    def __init__(self, journal: BatchSource, store: IntervalStore, mark_dirty: Callable[[DayMarks], None]) -> None:
+        self._journal = journal
+        self._store = store
+        self._mark_dirty = mark_dirty
+        self._ready: dict[int, Append] = {}
+        self._ready_rows = 0
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._finish = False
+        self._applied = store.applied()
+        self._failures = 0
+        self.last_error = ""
+        self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
+
+    def start(self) -> None:
+        """Begin to apply."""
+        self._thread.start()
+
+    @property
+    def applied(self) -> int:
+        """The position up to which the store has everything."""
+        return self._applied
+
+    def offer(self, batch: Append) -> None:
+        """Hand over a batch that was journalled just now. When too many wait, it is left to the journal."""
+        with self._changed:
+            if self._ready_rows < _MAX_READY_ROWS:
+                self._ready[batch.position] = batch
+                self._ready_rows += len(batch.records)
+            if self._ready_rows >= GROUP_ROWS:
+                self._changed.notify_all()
+
+    def wait_applied(self, position: int, timeout_s: float) -> bool:
+        """Wait until the store has everything up to a position."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._applied >= position, timeout_s)
+
+    def close(self) -> None:
+        """Apply what waits (once; what fails stays in the journal), then stop."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._ready_rows >= GROUP_ROWS, GROUP_S)
+                stopping = self._stopping
+            progress = True
+            while progress:
+                try:
+                    progress = self._apply_group()
+                    self._failures = 0
+                    self.last_error = ""
+                except Exception as error:  # noqa: BLE001 (whatever the store or register raise: try again later)
+                    self._failed(error)
+                    if stopping:
+                        return
+                    break
+            if stopping and self._applied >= self._journal.position:
+                return
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failures:
+            log.error("apply_failed", error=str(error), applied=self._applied)
+        self.last_error = f"{type(error).__name__}: {error}"
+        pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        self._failures += 1
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, pause_s)
+
+    def _apply_group(self) -> bool:
+        """Apply one group. Returns whether there may be more at once."""
+        group, rows = self._at_hand()
+        if not group:
+            if self._journal.position <= self._applied:
+                return False
+            group = [replayed(batch) for batch in self._journal.after(self._applied, _REPLAY_BATCHES)]
+            rows = sum(len(b.records) for b in group)
+            if not group:
+                raise StoreError(f"the journal has nothing after position {self._applied}")
+        reached = group[-1].position
+        marks: dict[tuple[str, int], int] = {}
+        for batch in group:
+            if len(batch.records):
+                start = batch.records.start
+                for day in range(local_day(int(start.min())), local_day(int(start.max())) + 1):
+                    marks[batch.gateway, day] = batch.position
+        if marks:
+            self._mark_dirty(marks)
+        self._store.append(group, reached)
+        with self._changed:
+            self._applied = reached
+            for batch in group:
+                taken = self._ready.pop(batch.position, None)
+                if taken is not None:
+                    self._ready_rows -= len(taken.records)
+            self._changed.notify_all()
+        return rows >= GROUP_ROWS or self._journal.position > reached
+
+    def _at_hand(self) -> tuple[list[Append], int]:
+        """The batches that follow the applied position without a hole, up to a group's size."""
+        group: list[Append] = []
+        rows = 0
+        with self._changed:
+            position = self._applied + 1
+            while rows < GROUP_ROWS and (batch := self._ready.get(position)) is not None:
+                group.append(batch)
+                rows += len(batch.records)
+                position += 1
+            for stale in [p for p in self._ready if p <= self._applied]:
+                self._ready_rows -= len(self._ready.pop(stale).records)
+        return group, rows

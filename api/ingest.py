@@ -1,0 +1,156 @@
+"""Taking in what gateways send: who it is, what it says, journalled, answered, handed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TypeVar
+
+import numpy as np
+
+from api.applier import Applier
+from api.clock import Clock
+from api.credentials import Credentials
+from api.epochs import EpochWatch
+from api.journal.day_file import AnnounceEntry, Batch
+from api.journal.journal import Journal, JournalError
+from api.live import LivePresence
+from api.problems import ProblemError
+from api.register.announcements import Announcements
+from api.store.port import Append
+from api.verdict import Judged, check_devices, judge, read_batch
+from gateway.wire import (
+    Accepted,
+    Announce,
+    Ingest,
+    IngestAnswer,
+    Live,
+    Missing,
+    WireError,
+    decode,
+    decode_json,
+)
+from metrics.record import TENTHS_PER_S
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A gateway whose credential was valid."""
+
+    gateway: str
+
+
+class IngestService:
+    """Ingest, presence and announcements of all gateways."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        applier: Applier,
+        credentials: Credentials,
+        live: LivePresence,
+        announcements: Announcements,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._applier = applier
+        self._credentials = credentials
+        self._live = live
+        self._announcements = announcements
+        self._clock = clock
+        self.epochs = EpochWatch()
+        self.rejected = 0
+        """Bodies that were no valid message."""
+
+    def sender(self, credential: str) -> Sender | None:
+        """The gateway that a credential belongs to."""
+        gateway = self._credentials.gateway(credential) if credential else None
+        return None if gateway is None else Sender(gateway)
+
+    async def take(self, sender: Sender, body: bytes, is_json: bool) -> IngestAnswer:
+        """Journal a batch and answer. Raises ProblemError."""
+        now_ns = self._clock.now_ns()
+        # a JSON body can keep a core busy for a second: not on the loop that everyone shares
+        if is_json:
+            message = await asyncio.to_thread(self._read, lambda: read_batch(body, True))
+        else:
+            message = self._read(lambda: read_batch(body, False))
+        self._own(sender, message.gateway)
+        judged = self._read(lambda: _judge(message, now_ns // 1_000_000_000))
+        batch = Batch(
+            position=0,
+            gateway=message.gateway,
+            epoch=message.epoch,
+            sequence=message.sequence,
+            previous=message.previous,
+            digest=sha256(body).digest(),
+            is_json=is_json,
+            rows=message.rows,
+            refused=np.array([r.index for r in judged.refused], "<u4").tobytes(),
+            held=judged.held.astype("<u4").tobytes(),
+            arrived_ns=now_ns,
+            body=body,
+            gaps=tuple(message.gaps),
+        )
+        try:
+            outcome = await self._journal.commit(batch)
+        except JournalError as error:
+            raise ProblemError("busy", str(error), {"retry-after": "2"}) from error
+        if outcome.result == "journalled":
+            devices = [d.id for d in message.devices]
+            self._applier.offer(Append(outcome.position, message.gateway, devices, judged.counted))
+            if len(judged.counted):
+                r = judged.counted
+                newest_end_s = int((r.start + r.length // TENTHS_PER_S).max())
+                self.epochs.delivered(message.gateway, message.epoch, newest_end_s, now_ns // 1_000_000_000)
+        kept = outcome.result != "conflict"
+        return IngestAnswer(
+            result=outcome.result,
+            epoch=message.epoch,
+            sequence=message.sequence,
+            accepted=len(judged.counted) if kept else 0,
+            refused=judged.refused if kept else [],
+            held=len(judged.held) if kept else 0,
+            missing=[Missing(*m) for m in outcome.missing],
+            county_time_ns=self._clock.now_ns(),
+        )
+
+    def take_live(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:
+        """Take presence. Raises ProblemError."""
+        message = self._read(lambda: decode_json(body, Live) if is_json else decode(body, Live))
+        self._own(sender, message.gateway)
+        self._live.take(message)
+        return Accepted(len(message.devices), self._clock.now_ns())
+
+    async def take_announce(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:
+        """Journal announcements, then put them into the register. Raises ProblemError."""
+        message = self._read(lambda: decode_json(body, Announce) if is_json else decode(body, Announce))
+        self._own(sender, message.gateway)
+        now_ns = self._clock.now_ns()
+        try:
+            await self._journal.commit_announce(AnnounceEntry(message.gateway, message.epoch, now_ns, is_json, body))
+        except JournalError as error:
+            raise ProblemError("busy", str(error), {"retry-after": "2"}) from error
+        await asyncio.to_thread(self._announcements.take, message, now_ns)
+        return Accepted(len(message.announcements), self._clock.now_ns())
+
+    def _read(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except WireError as error:
+            self.rejected += 1
+            raise ProblemError("bad-message", str(error)) from error
+
+    def _own(self, sender: Sender, gateway: str) -> None:
+        if sender.gateway != gateway:
+            self.rejected += 1
+            raise ProblemError("gateway-foreign", f"credential of {sender.gateway}, message of {gateway}")
+
+
+def _judge(message: Ingest, now_s: int) -> Judged:
+    check_devices(message)
+    return judge(message, now_s)

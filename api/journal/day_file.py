@@ -1,0 +1,211 @@
+"""One day of the journal: a SQLite file of the batches that arrived on one UTC day."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gateway.wire import Gap
+
+_SCHEMA: Final = """
+create table if not exists batch(
+  position integer primary key,
+  gateway text not null,
+  epoch integer not null,
+  sequence integer not null,
+  previous_epoch integer,
+  previous_sequence integer,
+  digest blob not null,
+  is_json integer not null,
+  rows integer not null,
+  refused blob not null,
+  held blob not null,
+  arrived_ns integer not null,
+  body blob not null
+) strict;
+create unique index if not exists batch_key on batch(gateway, epoch, sequence);
+create table if not exists gap(
+  position integer not null,
+  gateway text not null,
+  epoch integer not null,
+  sequence integer not null,
+  start_s integer not null,
+  end_s integer not null,
+  rows integer not null,
+  devices text not null,
+  reason text not null
+) strict;
+create table if not exists announce(
+  gateway text not null,
+  epoch integer not null,
+  arrived_ns integer not null,
+  is_json integer not null,
+  body blob not null
+) strict;
+"""
+SIGN_BIT: Final = 1 << 63
+
+
+def stored(epoch: int) -> int:
+    """An unsigned 64-bit epoch as SQLite's signed integer."""
+    return epoch - (1 << 64) if epoch & SIGN_BIT else epoch
+
+
+def told(epoch: int) -> int:
+    """The epoch that `stored` made."""
+    return epoch + (1 << 64) if epoch < 0 else epoch
+
+
+class Batch(NamedTuple):
+    """A batch as it is journalled. `refused` and `held` are row indices as little-endian u32."""
+
+    position: int
+    gateway: str
+    epoch: int
+    sequence: int
+    previous: tuple[int, int] | None
+    digest: bytes
+    is_json: bool
+    rows: int
+    refused: bytes
+    held: bytes
+    arrived_ns: int
+    body: bytes
+    gaps: tuple[Gap, ...] = ()
+
+
+class AnnounceEntry(NamedTuple):
+    """An announcement message as it is journalled."""
+
+    gateway: str
+    epoch: int
+    arrived_ns: int
+    is_json: bool
+    body: bytes
+
+
+class DayFile:
+    """Reads and writes one day file. One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        self._db.execute("pragma wal_autocheckpoint = 4000")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def write(self, batches: Sequence[Batch], announces: Sequence[AnnounceEntry]) -> None:
+        """Commit batches and announcements in one synced transaction. Raises sqlite3.Error; then nothing is kept."""
+        self._db.execute("begin immediate")
+        try:
+            self._db.executemany(
+                "insert into batch values (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                [
+                    (
+                        b.position,
+                        b.gateway,
+                        stored(b.epoch),
+                        b.sequence,
+                        None if b.previous is None else stored(b.previous[0]),
+                        None if b.previous is None else b.previous[1],
+                        b.digest,
+                        int(b.is_json),
+                        b.rows,
+                        b.refused,
+                        b.held,
+                        b.arrived_ns,
+                        b.body,
+                    )
+                    for b in batches
+                ],
+            )
+            gaps = [
+                (
+                    b.position,
+                    b.gateway,
+                    stored(b.epoch),
+                    g.sequence,
+                    g.start_s,
+                    g.end_s,
+                    g.rows,
+                    "\n".join(g.devices),
+                    g.reason,
+                )
+                for b in batches
+                for g in b.gaps
+            ]
+            if gaps:
+                self._db.executemany("insert into gap values (?,?,?,?,?,?,?,?,?)", gaps)
+            if announces:
+                self._db.executemany(
+                    "insert into announce values (?,?,?,?,?)",
+                    [(a.gateway, stored(a.epoch), a.arrived_ns, int(a.is_json), a.body) for a in announces],
+                )
+            self._db.execute("commit")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            raise
+
+    def last_position(self) -> int:
+        """The highest position in the file, 0 for none."""
+        return int(self._db.execute("select coalesce(max(position), 0) from batch").fetchone()[0])
+
+    def digest_of(self, gateway: str, epoch: int, sequence: int) -> tuple[bytes, int] | None:
+        """Digest and number of rows of a journalled batch."""
+        row = self._db.execute(
+            "select digest, rows from batch where gateway = ? and epoch = ? and sequence = ?",
+            (gateway, stored(epoch), sequence),
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def batch_keys(self) -> Iterator[tuple[str, int, int, int | None, int | None]]:
+        """(gateway, epoch, sequence, previous epoch, previous sequence) of every batch."""
+        for gateway, epoch, sequence, before, before_sequence in self._db.execute(
+            "select gateway, epoch, sequence, previous_epoch, previous_sequence from batch"
+            " order by gateway, epoch, sequence"
+        ):
+            yield gateway, told(epoch), sequence, None if before is None else told(before), before_sequence
+
+    def gap_keys(self) -> Iterator[tuple[str, int, int]]:
+        """(gateway, epoch, sequence) that a gap stands for."""
+        for gateway, epoch, sequence in self._db.execute("select gateway, epoch, sequence from gap where sequence > 0"):
+            yield gateway, told(epoch), sequence
+
+    def after(self, position: int, limit: int) -> list[Batch]:
+        """At most `limit` batches beyond a position, in order."""
+        found = self._db.execute(
+            "select position, gateway, epoch, sequence, previous_epoch, previous_sequence, digest, is_json, rows,"
+            " refused, held, arrived_ns, body from batch where position > ? order by position limit ?",
+            (position, limit),
+        ).fetchall()
+        return [
+            Batch(
+                r[0],
+                r[1],
+                told(r[2]),
+                r[3],
+                None if r[4] is None else (told(r[4]), r[5]),
+                r[6],
+                bool(r[7]),
+                r[8],
+                r[9],
+                r[10],
+                r[11],
+                r[12],
+            )
+            for r in found
+        ]
+
+    def totals(self) -> list[tuple[str, int, int, int]]:
+        """(gateway, batches, refused rows, held rows), for the counters that pages show."""
+        return self._db.execute(
+            "select gateway, count(*), sum(length(refused)) / 4, sum(length(held)) / 4 from batch group by gateway"
+        ).fetchall()

@@ -1,0 +1,88 @@
+"""What the journal keeps for ever, after its day files are dropped: received ranges, counters, the last position."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from api.journal.day_file import stored, told
+from api.journal.ranges import Received
+
+_SCHEMA: Final = """
+create table if not exists received(
+  gateway text not null, epoch integer not null, first integer not null, last integer not null,
+  primary key (gateway, epoch, first)
+) strict, without rowid;
+create table if not exists floor(
+  gateway text not null, epoch integer not null, sequence integer not null, primary key (gateway, epoch)
+) strict, without rowid;
+create table if not exists counter(name text not null, gateway text not null, value integer not null,
+  primary key (name, gateway)) strict, without rowid;
+create table if not exists through(day text not null, position integer not null) strict;
+"""
+
+
+class Kept:
+    """The small file beside the day files. `save` is called before a day file is dropped, never per batch."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def through(self) -> tuple[str, int]:
+        """The last day that the ranges hold, as `2026-11-23` ('' for none), and the last position of it."""
+        row = self._db.execute("select day, position from through").fetchone()
+        return ("", 0) if row is None else (row[0], row[1])
+
+    def load(self) -> dict[tuple[str, int], Received]:
+        """Ranges by (gateway, epoch)."""
+        ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for gateway, epoch, first, last in self._db.execute("select gateway, epoch, first, last from received"):
+            ranges.setdefault((gateway, told(epoch)), []).append((first, last))
+        floors = {
+            (gateway, told(epoch)): sequence
+            for gateway, epoch, sequence in self._db.execute("select gateway, epoch, sequence from floor")
+        }
+        return {key: Received(found, floors.get(key)) for key, found in ranges.items()}
+
+    def save(self, received: Mapping[tuple[str, int], Received], day: str, position: int) -> None:
+        """Replace the ranges by those that hold every batch up to the end of `day`, in one synced transaction."""
+        self._db.execute("begin immediate")
+        try:
+            self._db.execute("delete from received")
+            self._db.execute("delete from floor")
+            self._db.execute("delete from through")
+            self._db.executemany(
+                "insert into received values (?,?,?,?)",
+                [(g, stored(e), first, last) for (g, e), ranges in received.items() for first, last in ranges],
+            )
+            self._db.executemany(
+                "insert into floor values (?,?,?)",
+                [(g, stored(e), r.floor) for (g, e), r in received.items() if r.floor is not None],
+            )
+            self._db.execute("insert into through values (?, ?)", (day, position))
+            self._db.execute("commit")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            raise
+
+    def count(self, name: str, gateway: str, by: int = 1) -> None:
+        """Raise a counter that must survive a restart, such as conflicts."""
+        self._db.execute(
+            "insert into counter values (?,?,?)"
+            " on conflict (name, gateway) do update set value = value + excluded.value",
+            (name, gateway, by),
+        )
+
+    def counters(self, name: str) -> dict[str, int]:
+        """A counter by gateway."""
+        return dict(self._db.execute("select gateway, value from counter where name = ?", (name,)).fetchall())

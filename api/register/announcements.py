@@ -1,0 +1,77 @@
+"""What devices said of themselves: kept with date and number, the latest one at hand."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+from sqlalchemy import Engine, insert, select
+
+from api.register.database import writing
+from api.register.models import AnnouncementRow
+from gateway.wire import Announce, Announcement
+
+
+class Announcements:
+    """Announcements of all gateways. Calls may come from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._latest: dict[tuple[str, str], tuple[int, Announcement]] = {}
+        a = AnnouncementRow
+        with engine.connect() as connection:
+            for gateway, arrived_ns, content in connection.execute(
+                select(a.gateway, a.arrived_ns, a.content).order_by(a.arrived_ns, a.number)
+            ):
+                said = msgspec.msgpack.decode(content, type=Announcement)
+                self._latest[gateway, said.device] = (arrived_ns, said)
+
+    def take(self, message: Announce, arrived_ns: int) -> None:
+        """Keep announcements. One that is known by (gateway, epoch, number) changes nothing."""
+        if not message.announcements:
+            return
+        a = AnnouncementRow
+        epoch = str(message.epoch)
+        with self._lock, writing(self._engine) as connection:
+            numbers = [said.number for said in message.announcements]
+            known = set(
+                connection.execute(
+                    select(a.number).where(a.gateway == message.gateway, a.epoch == epoch, a.number.in_(numbers))
+                ).scalars()
+            )
+            fresh = {said.number: said for said in message.announcements if said.number not in known}
+            if fresh:
+                connection.execute(
+                    insert(a),
+                    [
+                        {
+                            "gateway": message.gateway,
+                            "epoch": epoch,
+                            "number": said.number,
+                            "device": said.device,
+                            "at_ns": said.at_ns,
+                            "arrived_ns": arrived_ns,
+                            "evidence": said.evidence,
+                            "content": msgspec.msgpack.encode(said),
+                        }
+                        for said in fresh.values()
+                    ],
+                )
+            for said in fresh.values():
+                self._latest[message.gateway, said.device] = (arrived_ns, said)
+
+    def latest(self, gateway: str, device: str) -> Announcement | None:
+        """The last thing that a device said of itself."""
+        found = self._latest.get((gateway, device))
+        return None if found is None else found[1]
+
+    def shared_identities(self) -> dict[tuple[str, str], list[tuple[str, str]]]:
+        """Serial numbers and product URIs that devices of two gateways announce: (kind, value) to their devices."""
+        seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for (gateway, device), (_, said) in list(self._latest.items()):
+            if said.product_uri:
+                seen.setdefault(("product_uri", said.product_uri), []).append((gateway, device))
+            elif said.serial:
+                seen.setdefault(("serial", f"{said.manufacturer} {said.serial}"), []).append((gateway, device))
+        return {key: found for key, found in seen.items() if len({gateway for gateway, _ in found}) > 1}

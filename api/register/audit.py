@@ -1,0 +1,39 @@
+"""The audit log: appended only, each row's digest covering the one before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from sqlalchemy import Connection, insert, select
+
+from api.register.models import Audit
+
+
+def write_audit(connection: Connection, at_ns: int, actor: str, action: str, subject: str, detail: str = "") -> None:
+    """Append a row in the transaction of what it tells of."""
+    before = connection.execute(select(Audit.digest).order_by(Audit.id.desc()).limit(1)).scalar() or ""
+    digest = _digest(before, at_ns, actor, action, subject, detail)
+    connection.execute(
+        insert(Audit).values(at_ns=at_ns, actor=actor, action=action, subject=subject, detail=detail, digest=digest)
+    )
+
+
+def first_broken(connection: Connection) -> int | None:
+    """The id of the first row that does not follow from the one before it; None for a whole chain."""
+    before = ""
+    rows = connection.execute(
+        select(Audit.id, Audit.at_ns, Audit.actor, Audit.action, Audit.subject, Audit.detail, Audit.digest).order_by(
+            Audit.id
+        )
+    )
+    for row_id, at_ns, actor, action, subject, detail, digest in rows:
+        if digest != _digest(before, at_ns, actor, action, subject, detail):
+            return int(row_id)
+        before = digest
+    return None
+
+
+def _digest(before: str, at_ns: int, actor: str, action: str, subject: str, detail: str) -> str:
+    line = json.dumps([before, at_ns, actor, action, subject, detail], ensure_ascii=False)
+    return hashlib.sha256(line.encode()).hexdigest()

@@ -1,0 +1,75 @@
+"""The register's database: opened, migrated under a lock, and asked in transactions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import Connection, make_url
+
+from api.store.lock import FolderLock
+
+_MIGRATION_KEY: Final = 0x70_6C_61_6E_74  # PostgreSQL advisory lock: one migration at a time
+_BUSY_TIMEOUT_S: Final = 30.0
+
+
+def open_register(address: str) -> Engine:
+    """An engine on the register's SQLAlchemy URL; the folder of an SQLite file is made.
+
+    Raises sqlalchemy.exc.ArgumentError for a URL that is none.
+    """
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(url, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    # the driver must not begin transactions itself: then DDL and reads are in them too
+    connection.isolation_level = None
+    for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+        connection.execute(f"pragma {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("begin immediate" if writes else "begin")
+
+
+def writing(engine: Engine) -> Any:
+    """A transaction that writes: `with writing(engine) as connection`.
+
+    On SQLite it waits its turn at the start, so that it never fails half-way because another one wrote.
+    """
+    return engine.execution_options(writes=True).begin()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the register's tables to this version, under a lock, all migrations in one transaction or none."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    if engine.dialect.name == "sqlite":
+        database = engine.url.database
+        lock = FolderLock(Path(database).with_name("register.migrate.lock")) if database else None
+        try:
+            with writing(engine) as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        finally:
+            if lock is not None:
+                lock.release()
+        return
+    with engine.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

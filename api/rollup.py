@@ -1,0 +1,201 @@
+"""Keeps day states up to date: dirty (gateway, local day) → records → day states → `device_day`.
+
+A mark's generation is the journal position that made the day dirty. A day is computed only once the store has applied
+that position, and its mark is cleared only if the generation is still the one that was read. Today is computed at
+most every `today_refresh_s`; days before it at once, in bounded chunks. An unchanged digest stops there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+import zstandard
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from api.applier import DayMarks
+from api.clock import Clock
+from api.register.counters import raise_counter
+from api.register.database import writing
+from api.register.models import DeviceDay, DirtyDay
+from api.store.port import DayRecords, IntervalStore
+from metrics.days import DayStates, day_states
+from metrics.record import local_day
+
+_CHUNK_KEYS: Final = 16
+_IDLE_S: Final = 0.5
+_RETRY_S: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    gateway: str
+    day: int
+    generation: int
+
+
+class Rollup:
+    """Owns the thread that computes day states. `changed` is called after day states have changed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: IntervalStore,
+        clock: Clock,
+        today_refresh_s: float,
+        applied: Callable[[], int],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._today_refresh_s = today_refresh_s
+        self._applied = applied
+        self._changed = changed
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._last_today_s = -today_refresh_s
+        self._running = threading.Lock()
+        self.last_error = ""
+        self.computed = 0
+        """Days computed since the start."""
+        self._thread = threading.Thread(target=self._run, name="rollup", daemon=True)
+
+    def start(self) -> None:
+        """Begin to compute."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the day at hand, then stop. Marks that are left stay for the next start."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def mark(self, marks: DayMarks) -> None:
+        """Raise generations, durably."""
+        rows = [{"gateway": g, "day": day, "generation": generation} for (g, day), generation in marks.items()]
+        dialect = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
+        statement = dialect(DirtyDay)
+        statement = statement.on_conflict_do_update(
+            index_elements=[DirtyDay.gateway, DirtyDay.day], set_={"generation": statement.excluded.generation}
+        )
+        with writing(self._engine) as connection:
+            connection.execute(statement, rows)
+        self._wake.set()
+
+    def dirty(self) -> int:
+        """How many days wait."""
+        with self._engine.connect() as connection:
+            return len(connection.execute(select(DirtyDay.gateway)).all())
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(_IDLE_S)
+            self._wake.clear()
+            try:
+                self.run_once()
+                self.last_error = ""
+            except Exception as error:  # noqa: BLE001 (store or register: try again later)
+                if not self.last_error:
+                    log.error("rollup_failed", error=str(error))
+                self.last_error = f"{type(error).__name__}: {error}"
+                self._stopping.wait(_RETRY_S)
+
+    def run_once(self, *, force_today: bool = False) -> int:
+        """Compute what is due now; with `force_today` today's days too. Returns how many days changed."""
+        with self._running:
+            today = int(local_day(self._clock.now_ns() // 1_000_000_000))
+            due_today = force_today or self._clock.monotonic_s() - self._last_today_s >= self._today_refresh_s
+            applied = self._applied()
+            with self._engine.connect() as connection:
+                found = connection.execute(
+                    select(DirtyDay.gateway, DirtyDay.day, DirtyDay.generation).order_by(DirtyDay.day, DirtyDay.gateway)
+                ).all()
+            keys = [_Key(*row) for row in found if row.generation <= applied and (due_today or row.day < today)]
+            if due_today and any(key.day >= today for key in keys):
+                self._last_today_s = self._clock.monotonic_s()
+            changed = 0
+            for first in range(0, len(keys), _CHUNK_KEYS):
+                if self._stopping.is_set():
+                    break
+                changed += self._chunk(keys[first : first + _CHUNK_KEYS])
+            return changed
+
+    def _chunk(self, keys: list[_Key]) -> int:
+        wanted = {(key.gateway, key.day): key for key in keys}
+        now_ns = self._clock.now_ns()
+        rows = [
+            _row(records, wanted[records.gateway, records.day].generation, now_ns)
+            for records in self._store.read_days(list(wanted))
+        ]
+        changed = 0
+        with writing(self._engine) as connection:
+            for row in rows:
+                changed += _replace(connection, row)
+            for key in keys:
+                connection.execute(
+                    delete(DirtyDay).where(
+                        DirtyDay.gateway == key.gateway,
+                        DirtyDay.day == key.day,
+                        DirtyDay.generation == key.generation,
+                    )
+                )
+            if changed:
+                raise_counter(connection, "device_day")
+        self.computed += len(keys)
+        if changed:
+            self._changed()
+        return changed
+
+    def wait_clean(self, timeout_s: float) -> bool:
+        """Compute until nothing is dirty, today included. Returns whether that was reached in time."""
+        end_s = time.monotonic() + timeout_s
+        while time.monotonic() < end_s:
+            self.run_once(force_today=True)
+            if self.dirty() == 0:
+                return True
+            self._stopping.wait(0.05)
+        return False
+
+
+def day_digest(gateway: str, day: int, devices: list[str], states: DayStates) -> str:
+    """SHA-256 over the day's identity and content: an unchanged digest means an unchanged day."""
+    head = json.dumps([gateway, day, devices], ensure_ascii=False).encode()
+    return hashlib.sha256(head + bytes.fromhex(states.digest())).hexdigest()
+
+
+def _row(records: DayRecords, generation: int, now_ns: int) -> dict[str, Any]:
+    states = day_states(records.records, records.position, records.day, len(records.devices))
+    return {
+        "gateway": records.gateway,
+        "day": records.day,
+        "generation": generation,
+        "digest": day_digest(records.gateway, records.day, records.devices, states),
+        "computed_ns": now_ns,
+        "devices": json.dumps(records.devices, ensure_ascii=False),
+        "content": zstandard.ZstdCompressor(level=3).compress(states.to_bytes()),
+    }
+
+
+def _replace(connection: Connection, row: dict[str, Any]) -> int:
+    """Write a day if its digest is new. Returns 1 if it was."""
+    key = (DeviceDay.gateway == row["gateway"], DeviceDay.day == row["day"])
+    before = connection.execute(select(DeviceDay.digest).where(*key)).scalar()
+    if before == row["digest"]:
+        return 0
+    if before is None:
+        connection.execute(insert(DeviceDay).values(**row))
+    else:
+        connection.execute(update(DeviceDay).where(*key).values(**row))
+    return 1

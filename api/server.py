@@ -1,0 +1,85 @@
+"""The service as a process: one uvicorn worker, drained when it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import uvicorn
+
+from api.app import create_app
+from api.settings import Settings
+
+_DRAIN_S: Final = 10
+
+
+class ServeError(Exception):
+    """The service cannot run; the text says why, in Chinese and English."""
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of presence before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._end_streams()
+        await super().shutdown(sockets)
+
+
+def _log_to_stderr(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises ServeError where the address is taken or something will not open."""
+    _log_to_stderr(settings.log_level)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_keep_alive=75,
+        lifespan="on",
+    )
+    try:
+        listener = config.bind_socket()
+    except (OSError, SystemExit) as error:
+        raise ServeError(
+            f"无法监听 {settings.host}:{settings.port}，可能已被占用；请修改 PLANTPULSE_PORT "
+            f"cannot listen there, it may be taken; set PLANTPULSE_PORT ({error})"
+        ) from error
+    host, port = listener.getsockname()[:2]
+    structlog.get_logger(__name__).info("listening", url=f"http://{host}:{port}")
+
+    def end_streams() -> None:
+        county = getattr(app.state, "county", None)  # none before the start has succeeded
+        if county is not None:
+            county.live.close()
+
+    server = _Server(config, end_streams)
+    # uvicorn drains, then raises the signal again for whoever listened before it: a drained stop is no failure
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise ServeError("服务未能启动，原因见上 the service did not start, the reason is above")

@@ -1,0 +1,92 @@
+"""Gateways as pages show them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from api.clock import moment
+from api.journal.journal import Totals
+from api.schemas import Gateway, GatewayList
+from api.services.access import Reader
+
+if TYPE_CHECKING:
+    from api.runtime import County
+
+_BACKLOG_OLD_S: Final = 300
+
+
+def list_gateways(county: County, reader: Reader) -> GatewayList:
+    """All gateways that the reader may see: those of the register, and those that were heard."""
+    view = county.register.view()
+    totals = county.journal.totals()
+    names = set(view.gateways) | set(county.live.gateways()) | set(totals)
+    items = [
+        _gateway(county, name, totals.get(name, Totals()))
+        for name in sorted(names)
+        if reader.enterprise is None or view.gateway_enterprise(name) == reader.enterprise
+    ]
+    return GatewayList(items=items)
+
+
+def _gateway(county: County, name: str, totals: Totals) -> Gateway:
+    view = county.register.view()
+    site = view.sites.get(view.gateways.get(name, ""))
+    now = county.live.gateway(name)
+    silent = county.live.silent(name)
+    alarms = _alarms(county, name, totals, silent)
+    return Gateway(
+        id=name,
+        site_zh="" if site is None else site.name_zh,
+        enterprise_id="" if site is None else site.credit_code,
+        last_seen_at=None if now is None else moment(now.heard_ns),
+        silent=silent,
+        backlog_batches=0 if now is None else now.message.backlog_batches,
+        oldest_unsent_s=0 if now is None else now.message.oldest_unsent_s,
+        shed={} if now is None else now.message.shed,
+        devices=0 if now is None else len(now.devices),
+        batches_journalled=totals.batches,
+        conflicts=totals.conflicts,
+        refused_rows=totals.refused_rows,
+        alarm_zh="；".join(zh for zh, _ in alarms),
+        alarm_en="; ".join(en for _, en in alarms),
+    )
+
+
+def _alarms(county: County, name: str, totals: Totals, silent: bool) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    now = county.live.gateway(name)
+    if county.ingest.epochs.alarm(name, county.clock.now_ns() // 1_000_000_000):
+        found.append(
+            (
+                "两个纪元同时上报当前数据：存储卡可能被复制，请检查现场网关",
+                "two epochs deliver present data side by side: a cloned card? check the gateway on site",
+            )
+        )
+    if silent:
+        found.append(
+            ("网关失联，其设备状态未知：请检查电源与网络", "silent, its machines are unknown: check power and network")
+            if now is not None
+            else ("启动以来未收到此网关的消息", "not heard since the service started")
+        )
+    elif now is not None and now.message.oldest_unsent_s > _BACKLOG_OLD_S:
+        found.append(("历史数据补传中", "sending its backlog"))
+    if totals.held_rows:
+        found.append(
+            (
+                f"{totals.held_rows} 行时间超前，已留存未计入：请校准网关时钟",
+                f"{totals.held_rows} rows lie in the future, kept and not counted: set the gateway's clock",
+            )
+        )
+    shared = [
+        value
+        for (_, value), devices in county.announcements.shared_identities().items()
+        if any(gateway == name for gateway, _ in devices)
+    ]
+    if shared:
+        found.append(
+            (
+                f"同一序列号由两个网关上报：{'、'.join(shared[:3])}",
+                f"two gateways announce one serial number: {', '.join(shared[:3])}",
+            )
+        )
+    return found

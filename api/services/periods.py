@@ -1,0 +1,85 @@
+"""Periods as readers name them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from api.clock import moment
+from api.problems import ProblemError
+from api.schemas import Period as ShownPeriod
+from metrics.record import DAY_S, LOCAL_DAY_OFFSET_S, local_day, local_day_start_s
+from metrics.rollup import Period, period
+
+_NS: Final = 1_000_000_000
+_LOCAL: Final = timedelta(seconds=LOCAL_DAY_OFFSET_S)
+
+
+def local_date(at_s: int) -> datetime:
+    """The wall clock in Asia/Shanghai at a UTC time in s (as a naive UTC-labelled datetime)."""
+    return moment(at_s * _NS) + _LOCAL
+
+
+def day_id(day: int) -> str:
+    """`2026-11-23` of a local day number."""
+    return local_date(local_day_start_s(day)).strftime("%Y-%m-%d")
+
+
+def present_month(now_s: int) -> str:
+    """The id of the local month that holds a time."""
+    return local_date(now_s).strftime("%Y-%m")
+
+
+def read_period(text: str | None, now_s: int) -> Period:
+    """The period that a reader named; the present month for none. Raises the problem `bad-request`."""
+    try:
+        return period(text or present_month(now_s))
+    except ValueError as error:
+        raise ProblemError("bad-request", f"period: {error}") from error
+
+
+def show_period(asked: Period, now_s: int) -> ShownPeriod:
+    """A period as the API shows it."""
+    return ShownPeriod(
+        id=asked.id,
+        kind=asked.kind,
+        start=moment(asked.start_s * _NS),
+        end=moment(asked.end_s * _NS),
+        complete=asked.end_s <= now_s,
+    )
+
+
+def months_of(asked: Period) -> list[Period]:
+    """The months that a month, quarter or year consists of; none for a day."""
+    if asked.kind == "day":
+        return []
+    found: list[Period] = []
+    day = asked.from_day
+    while day < asked.to_day:
+        month = period(present_month(local_day_start_s(day)))
+        found.append(month)
+        day = month.to_day
+    return found
+
+
+def ending_with(last: Period, kind: str, count: int) -> list[Period]:
+    """The `count` days or months that end with the one that holds the last day of a period, oldest first."""
+    found: list[Period] = []
+    day = last.to_day - 1
+    for _ in range(count):
+        one = period(day_id(day) if kind == "day" else day_id(day)[:7])
+        found.append(one)
+        day = one.from_day - 1
+    return found[::-1]
+
+
+def look_back(asked: Period, days: int, now_s: int) -> tuple[int, int]:
+    """The local days `[from, to)` of a look-back: up to the period's end, or today while it is not over."""
+    to_day = min(asked.to_day, int(local_day(now_s)) + 1)
+    return to_day - days, to_day
+
+
+def elapsed_tenths(from_day: int, to_day: int, now_s: int) -> int:
+    """How much of local days `[from, to)` is over, 0.1 s."""
+    start_s = local_day_start_s(from_day)
+    return max(min(local_day_start_s(0) + to_day * DAY_S, now_s) - start_s, 0) * 10

@@ -1,0 +1,86 @@
+"""Which rows of a batch count: what breaks the schema is refused, what lies in the future is held.
+
+The verdict is journalled with the batch: rows that are counted stay the same whenever the store is filled again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.journal.day_file import Batch
+from api.store.port import Append
+from gateway.wire import Ingest, IngestJson, RefusedRow, WireError, decode, decode_json, from_json, records_of
+from metrics.record import Records, refusals
+
+HELD_AHEAD_S: Final = 600
+"""Rows that start more than this ahead of the county's clock are journalled and held, not counted."""
+
+_MAX_EPOCH: Final = 1 << 64
+_MAX_SEQUENCE: Final = 1 << 62
+_MAX_ID: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A batch with its verdict. Indices are rows of the batch."""
+
+    message: Ingest
+    counted: Records
+    refused: list[RefusedRow]
+    held: NDArray[np.uint32]
+
+
+def read_batch(body: bytes, is_json: bool) -> Ingest:
+    """The batch in a body. Raises WireError saying what is wrong."""
+    message = from_json(decode_json(body, IngestJson)) if is_json else decode(body, Ingest)
+    if not 0 <= message.epoch < _MAX_EPOCH or not 0 <= message.sequence < _MAX_SEQUENCE:
+        raise WireError(f"epoch {message.epoch}, sequence {message.sequence}: expected 64 and 62 unsigned bits")
+    if message.previous is not None and not (
+        0 <= message.previous[0] < _MAX_EPOCH and 0 <= message.previous[1] < _MAX_SEQUENCE
+    ):
+        raise WireError(f"previous {message.previous}: expected an epoch and a sequence")
+    if message.rows < 0:
+        raise WireError(f"{message.rows} rows")
+    return message
+
+
+def check_devices(message: Ingest) -> None:
+    """Raise WireError for a device id that cannot be one."""
+    for device in message.devices:
+        if not 0 < len(device.id) <= _MAX_ID or not device.id.isprintable():
+            raise WireError(f"device id {device.id[:_MAX_ID]!r}: expected 1 to {_MAX_ID} printable signs")
+
+
+def judge(message: Ingest, now_s: int) -> Judged:
+    """Refuse and hold rows. Raises WireError where the columns do not fit."""
+    records = records_of(message)
+    broken = refusals(records, len(message.devices))
+    refused = [RefusedRow(r.row, r.column, r.value, r.expected) for r in broken]
+    ahead = records.start > now_s + HELD_AHEAD_S
+    keep: NDArray[np.bool_] | None = None
+    held = np.empty(0, np.uint32)
+    if ahead.any():
+        if broken:
+            ahead[[r.row for r in broken]] = False
+        held = np.flatnonzero(ahead).astype(np.uint32)
+        keep = ~ahead
+    if broken:
+        keep = np.ones(len(records), np.bool_) if keep is None else keep
+        keep[[r.row for r in broken]] = False
+    return Judged(message, records if keep is None else records.take(keep), refused, held)
+
+
+def replayed(batch: Batch) -> Append:
+    """The counted rows of a journalled batch, by the verdict that was journalled with it."""
+    message = read_batch(batch.body, batch.is_json)
+    records = records_of(message)
+    dropped = np.concatenate([np.frombuffer(batch.refused, "<u4"), np.frombuffer(batch.held, "<u4")])
+    if len(dropped):
+        keep = np.ones(len(records), np.bool_)
+        keep[dropped] = False
+        records = records.take(keep)
+    return Append(batch.position, batch.gateway, [d.id for d in message.devices], records)
