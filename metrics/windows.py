@@ -160,18 +160,24 @@ def _slots(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | 
     table = len(devices) * per_device
     if table > _TABLE_PER_ROW * n:
         return None
-    slot = (r.start - day_start_s).astype(np.uint32)
-    since_s = slot.copy()
-    slot //= np.uint32(length_s)
-    if not bool((slot * np.uint32(length_s) == since_s).all()):
+    since_s = (r.start - day_start_s).astype(np.uint32)
+    window = since_s // np.uint32(length_s)
+    if not bool((window * np.uint32(length_s) == since_s).all()):
         return None
     counts = np.diff(heads, append=n)
-    slot += np.repeat((of_run * per_device).astype(np.uint32), counts)
-    late = np.flatnonzero(r.part)
-    on_time = slice(None) if not len(late) else r.part == 0
-    row_of_slot = np.full(table, n, np.uint32)
-    row_of_slot[slot[on_time]] = np.arange(n, dtype=np.uint32)[on_time]
+    slot = np.repeat(of_run * per_device, counts)
+    slot += window
+    late = np.flatnonzero(r.part != 0)
     late_slot = slot[late]
+    row_of_slot = np.full(table + 1, n, np.uint32)
+    if len(late):
+        # Supplements go to a slot of their own behind the table: they claim no window.
+        claimed = slot.copy()
+        claimed[late] = table
+    else:
+        claimed = slot
+    row_of_slot[claimed] = np.arange(n, dtype=np.uint32)
+    row_of_slot[table] = n
     if int(np.count_nonzero(row_of_slot != n)) != n - len(late) or not _all_differ(late_slot, r.part[late]):
         return None
 
@@ -193,17 +199,19 @@ def _slots(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | 
             np.subtract.at(columns[name], windows // per_device, sums[name] - capped[name])
     columns["device"] = devices
     proven = r.connected != 0
-    last = by_device.reduce(np.maximum, np.where(proven, r.start, -1))
-    first = by_device.reduce(np.minimum, np.where(proven, r.start, _INT64_MAX))
-    columns["first_connected_s"] = np.where(last >= 0, first, -1)
-    columns["last_connected_s"] = np.where(last >= 0, _end_s(last, length), -1)
+    first = by_device.reduce(np.minimum, np.where(proven, since_s, np.uint32(DAY_S)))
+    since_s += np.uint32(1)
+    since_s *= proven  # one more than the second, so that 0 is no proof
+    last = by_device.reduce(np.maximum, since_s)
+    columns["first_connected_s"] = np.where(last > 0, day_start_s + first.astype(np.int64), -1)
+    columns["last_connected_s"] = np.where(last > 0, _end_s(day_start_s + last.astype(np.int64) - 1, length), -1)
     flags = np.bitwise_or.reduceat(r.flags, heads)
     columns["flags"] = by_device.combine(np.bitwise_or, flags)
     columns["quantity_estimated"] = by_device.combine(np.add, _estimated(r, heads, flags))
     known = np.flatnonzero(r.reading != UNKNOWN_READING)
     if len(known):
         # In order of window and part, without sorting rows: slot, part and row packed in one integer.
-        packed = (slot[known].astype(np.int64) << 8 | r.part[known]) << 32 | known
+        packed = (slot[known] << 8 | r.part[known]) << 32 | known
         if not bool((packed[1:] > packed[:-1]).all()):
             packed.sort()
             known = packed & 0xFFFFFFFF
@@ -214,8 +222,8 @@ def _slots(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | 
     return _complete(columns)
 
 
-def _all_differ(slot: NDArray[np.uint32], part: NDArray[np.uint8]) -> bool:
-    key = slot.astype(np.int64) << 8 | part
+def _all_differ(slot: NDArray[np.int64], part: NDArray[np.uint8]) -> bool:
+    key = slot << 8 | part
     key.sort()
     return bool((key[1:] > key[:-1]).all())
 
