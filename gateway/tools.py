@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from collectors.entries import DeviceEntry
-from gateway.clock import TimeLine
+import msgspec
+
+from collectors.entries import DeviceEntry, protocol_of
+from collectors.model import ConfigError
+from gateway.clock import NS_PER_S, TimeLine
 
 if TYPE_CHECKING:
     from collectors.findings import Found, ToolReading
@@ -23,7 +29,7 @@ class Access:
     ca_file: Path | None = None
     profile_folders: tuple[Path, ...] = ()
 
-    def keys(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """The keys of an entry that are set."""
         given = {"username": self.username, "password_file": self.password_file, "ca_file": self.ca_file}
         return {name: value for name, value in given.items() if value}
@@ -31,20 +37,80 @@ class Access:
 
 async def scan(address: str, seconds: float, access: Access) -> list[Found]:
     """What answers at an address. Raises LinkError, ConfigError, FileError."""
-    tools = _tools(address)
-    found: list[Found] = await tools.scan(address, seconds, **_given(tools.scan, access))
+    tool = _tool(address, "scan")
+    found: list[Found] = await tool(address, seconds, **_arguments(tool, access))
     return found
 
 
 async def read_once(entry: DeviceEntry, tags: Sequence[str], access: Access) -> list[ToolReading]:
     """One reading of an entry's tags, all where none is named. Raises LinkError, ConfigError, FileError."""
-    tools = _tools(entry.address)
-    read: list[ToolReading] = await tools.read_once(entry, tags, TimeLine(), **_given(tools.read_once, access))
-    return read
+    tool = _tool(entry.address, "read_once")
+    readings: list[ToolReading] = await tool(entry, tags, TimeLine(), profile_folders=access.profile_folders)
+    return readings
 
 
 async def browse(address: str, access: Access) -> list[dict[str, Any]]:
-    """The nodes of an OPC UA server. Raises LinkError, ConfigError, FileError."""
-    tools = _tools(address)
-    nodes: list[dict[str, Any]] = await tools.browse(address, **_given(tools.browse, access))
+    """The nodes of an OPC UA server. Raises LinkError, ConfigError."""
+    tool = _tool(address, "browse")
+    nodes: list[dict[str, Any]] = msgspec.to_builtins(await tool(address, **_arguments(tool, access)))
     return nodes
+
+
+def found_json(found: Found) -> dict[str, Any]:
+    """One device as `scan --json` shows it."""
+    answer: dict[str, Any] = {"address": found.address}
+    if found.unit is not None:
+        answer["unit"] = found.unit
+    if found.name:
+        answer["name"] = found.name
+    identity = found.identity
+    return answer | {
+        "class": found.device_class,
+        "profile": found.profile,
+        "identity": {"manufacturer": identity.manufacturer, "model": identity.model, "serial": identity.serial},
+        "evidence": found.evidence.value,
+    }
+
+
+def reading_json(reading: ToolReading) -> dict[str, Any]:
+    """One value as `read --json` shows it. Times are RFC 3339 in UTC, null where there is none."""
+    return {
+        "tag": reading.tag,
+        "value": reading.value,
+        "unit": reading.unit,
+        "quality": reading.quality.name.lower(),
+        "source_time": _time(reading.source_ns),
+        "received_time": _time(reading.received_ns),
+    }
+
+
+def _time(at_ns: int) -> str | None:
+    if at_ns == 0:
+        return None
+    seconds, ns = divmod(at_ns, NS_PER_S)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=ns // 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _tool(address: str, name: str) -> Callable[..., Any]:
+    protocol = protocol_of(address)
+    tool: Callable[..., Any] | None = getattr(importlib.import_module(f"collectors.{protocol}.tools"), name, None)
+    if tool is None:
+        raise ConfigError(
+            "gateway.no-such-tool", f"{protocol} 没有 {name} 这个功能。", f"there is no {name} for {protocol}."
+        )
+    return tool
+
+
+def _arguments(tool: Callable[..., Any], access: Access) -> dict[str, Any]:
+    """What a protocol's tool takes of what is known. Raises ConfigError for a login that it does not take."""
+    taken = inspect.signature(tool).parameters
+    refused = [name for name in access.given() if name not in taken]
+    if refused:
+        raise ConfigError(
+            "gateway.login-not-taken",
+            f"这个协议的此功能不使用 {', '.join(refused)}。",
+            f"this tool does not take {', '.join(refused)} for this protocol.",
+        )
+    known = {**access.given(), "profile_folders": access.profile_folders, "clock": TimeLine()}
+    return {name: value for name, value in known.items() if name in taken}

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.clock import NS_PER_S
+from gateway.outbox import BatchState, Outbox, OutboxError, OutboxThread, Pending
+from gateway.wire import Announcement, DeviceRef, Ingest, decode, records_of
+from metrics.record import DAY_S, RECORD_COLUMNS, Records
+
+DAY_NS = DAY_S * NS_PER_S
+
+
+def batch(start: int = 0, rows: int = 2) -> tuple[list[DeviceRef], Records]:
+    columns = {c.name: [0] * rows for c in RECORD_COLUMNS}
+    columns |= {"device": list(range(rows)), "start": [start * 60] * rows, "length": [600] * rows}
+    columns["quantity"] = [(start * 7919 + i * 104_729) % 1_000_003 for i in range(rows)]
+    return [DeviceRef(f"m-{i}") for i in range(rows)], Records.from_columns(columns)
+
+
+def announcement(device: str = "m-1", **changes: object) -> Announcement:
+    found = Announcement(0, 5, device, "modbus-tcp://h:502", "p", "machine", "native", serial="0001")
+    return msgspec.structs.replace(found, **changes)
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    made = Outbox(tmp_path / "outbox.sqlite3", "g-1")
+    yield made
+    made.close()
+
+
+def reopened(outbox: Outbox, **limits: int) -> Outbox:
+    outbox.close()
+    return Outbox(outbox.path, outbox.gateway, **limits)
+
+
+def pending(outbox: Outbox) -> list[Pending]:
+    found = []
+    while (batch := outbox.next_unsent(newest=False)) is not None:
+        found.append(batch)
+        outbox.mark_acked(batch.ordinal, 1)
+    return found
+
+
+def test_a_batch_names_its_predecessor(outbox: Outbox) -> None:
+    for start in range(3):
+        outbox.commit([batch(start)], b"c", 1)
+    messages = [decode(p.body, Ingest) for p in pending(outbox)]
+    epoch = outbox.epoch()
+    assert [(m.epoch, m.sequence) for m in messages] == [(epoch, 1), (epoch, 2), (epoch, 3)]
+    assert [m.previous for m in messages] == [None, (epoch, 1), (epoch, 2)]
+    assert [int(records_of(m).start[0]) for m in messages] == [0, 60, 120]
+
+
+def test_what_was_committed_is_there_after_opening_again(outbox: Outbox) -> None:
+    assert outbox.commit([batch(1), batch(2)], b"first", 1) == 4
+    outbox.save_checkpoint(b"second")
+    again = reopened(outbox)
+    assert again.checkpoint() == b"second"
+    assert again.depth().unsent_rows == 4
+    again.commit([batch(3)], b"third", 1)
+    assert [p.sequence for p in pending(again)] == [1, 2, 3]
+    again.close()
+
+
+def test_batches_and_checkpoint_are_written_together_or_not_at_all(outbox: Outbox) -> None:
+    outbox.commit([batch(1)], b"old", 1)
+    refs, records = batch(2)
+    with pytest.raises(TypeError):
+        outbox.commit([(refs, records), (refs, None)], b"new", 1)  # type: ignore[list-item]
+    assert outbox.checkpoint() == b"old"
+    assert outbox.depth().unsent == 1
+    outbox.commit([batch(2)], b"new", 1)
+    assert [p.sequence for p in pending(outbox)] == [1, 2]
+
+
+def test_a_full_disk_leaves_the_outbox_as_it_was(outbox: Outbox) -> None:
+    outbox.commit([batch(1)], b"old", 1)
+    pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
+    outbox._db.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        outbox.commit([batch(i, rows=500) for i in range(200)], b"new", 1)
+    assert outbox.checkpoint() == b"old"
+    outbox._db.execute("PRAGMA max_page_count=1000000")
+    outbox.commit([batch(2)], b"new", 1)
+    assert [p.sequence for p in pending(outbox)] == [1, 2]
+
+
+def test_newest_and_oldest_can_be_asked_for(outbox: Outbox) -> None:
+    for start in range(3):
+        outbox.commit([batch(start)], b"c", start)
+    newest, oldest = outbox.next_unsent(newest=True), outbox.next_unsent(newest=False)
+    assert newest is not None
+    assert oldest is not None
+    assert (newest.sequence, oldest.sequence) == (3, 1)
+
+
+def test_confirmed_batches_are_kept_for_their_days(outbox: Outbox) -> None:
+    outbox.commit([batch(1)], b"c", 0)
+    outbox.mark_acked(1, now_ns=DAY_NS)
+    outbox.commit([batch(2)], b"c", 14 * DAY_NS)
+    assert outbox.depth().acked == 1
+    outbox.commit([batch(3)], b"c", 15 * DAY_NS + 1)
+    depth = outbox.depth()
+    assert (depth.acked, depth.unsent) == (0, 2)
+
+
+def test_the_oldest_go_first_when_the_limit_is_reached_and_each_leaves_a_gap(outbox: Outbox) -> None:
+    for start in range(1, 5):
+        outbox.commit([batch(start)], b"c", 1)
+    outbox.mark_acked(4, 1)
+    limit = outbox.depth().size_bytes + 20
+    box = reopened(outbox, limit_bytes=limit)
+    box.commit([batch(5)], b"c", 1)  # the confirmed one goes before any unsent one
+    assert (box.depth().acked, box.depth().unsent) == (0, 4)
+    assert box.depth().dropped_batches == 0
+    box.commit([batch(6)], b"c", 1)
+    assert box.depth().dropped_batches >= 1
+    assert box.depth().size_bytes <= limit
+    box.commit([batch(7)], b"c", 1)
+    found = [decode(p.body, Ingest) for p in pending(box)]
+    gaps = [gap for message in found for gap in message.gaps]
+    assert gaps
+    assert (gaps[0].devices, gaps[0].start_s, gaps[0].end_s, gaps[0].rows) == (["m-0", "m-1"], 60, 120, 2)
+    assert gaps[0].sequence == 1
+    box.close()
+
+
+def test_a_poisoned_batch_is_kept_and_leaves_a_gap(outbox: Outbox) -> None:
+    outbox.commit([batch(1)], b"c", 1)
+    outbox.mark_poisoned(1, 2, "400 no")
+    outbox.commit([batch(2)], b"c", 3)
+    (sent,) = [decode(p.body, Ingest) for p in pending(outbox)]
+    assert [(gap.sequence, gap.rows) for gap in sent.gaps] == [(1, 2)]
+    assert outbox.depth().poisoned == 1
+    state, reason = outbox._db.execute("SELECT state, reason FROM batches WHERE sequence = 1").fetchone()
+    assert (state, reason) == (BatchState.POISONED, "400 no")
+
+
+def test_a_new_epoch_renumbers_what_is_not_confirmed(outbox: Outbox) -> None:
+    for start in range(4):
+        outbox.commit([batch(start)], b"c", 1)
+    old = outbox.epoch()
+    outbox.mark_acked(1, 1)
+    new = outbox.open_epoch()
+    outbox.commit([batch(4)], b"c", 1)
+    found = [decode(p.body, Ingest) for p in pending(outbox)]
+    assert [(m.epoch, m.sequence) for m in found] == [(new, i) for i in (1, 2, 3, 4)]
+    assert found[0].previous == (old, 1)
+    assert [int(records_of(m).start[0]) for m in found] == [60, 120, 180, 240]
+    assert new != old
+
+
+def test_a_county_that_lacks_batches_gets_them_again(outbox: Outbox) -> None:
+    for start in range(4):
+        outbox.commit([batch(start)], b"c", 1)
+    bodies = {p.sequence: p.body for p in pending(outbox)}
+    assert outbox.resend(outbox.epoch(), 2, 3) == 2
+    assert outbox.resend(outbox.epoch() + 1, 1, 4) == 0
+    assert {p.sequence: p.body for p in pending(outbox)} == {2: bodies[2], 3: bodies[3]}
+
+
+def test_an_announcement_is_numbered_once_until_it_changes(outbox: Outbox) -> None:
+    assert outbox.announce(announcement()) == 1
+    assert outbox.announce(announcement(at_ns=99)) == 1
+    assert outbox.announce(announcement("m-2")) == 2
+    assert outbox.announce(announcement(serial="0002")) == 3
+    assert [a.number for a in outbox.unsent_announcements()] == [1, 2, 3]
+    outbox.mark_announced(2)
+    assert [(a.number, a.serial) for a in outbox.unsent_announcements()] == [(3, "0002")]
+    assert [(a.device, a.number) for a in outbox.known_devices()] == [("m-2", 2), ("m-1", 3)]
+
+
+def test_an_outbox_belongs_to_one_gateway(outbox: Outbox) -> None:
+    with pytest.raises(OutboxError, match="belongs to g-1"):
+        Outbox(outbox.path, "g-2")
+
+
+def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
+    outbox._db.execute("PRAGMA user_version=99")
+    with pytest.raises(OutboxError, match="version 99"):
+        Outbox(outbox.path, "g-1")
+
+
+def test_a_file_that_is_no_outbox_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outbox.sqlite3").write_bytes(b"something else entirely, and long enough" * 50)
+    with pytest.raises(OutboxError, match=r"outbox\.sqlite3"):
+        Outbox(tmp_path / "outbox.sqlite3", "g-1")
+
+
+def test_the_disk_is_synced_before_anything_counts_as_written(outbox: Outbox) -> None:
+    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert outbox._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_the_thread_finishes_what_it_began_when_the_caller_is_cancelled(tmp_path: Path) -> None:
+    thread = OutboxThread(Outbox(tmp_path / "outbox.sqlite3", "g-1"))
+    task = asyncio.create_task(thread.call(thread.outbox.commit, [batch(i) for i in range(200)], b"c", 1))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    depth = await thread.call(thread.outbox.depth)
+    assert depth.unsent in (0, 200)
+    thread.stop()
+
+
+class OutboxModel(RuleBasedStateMachine):
+    """The outbox against a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.outbox = Outbox(Path(self.folder.name) / "outbox.sqlite3", "g-1")
+        self.unsent: list[int] = []
+        self.acked: set[int] = set()
+        self.made = 0
+
+    @rule(n=st.integers(1, 3))
+    def commit(self, n: int) -> None:
+        self.outbox.commit([batch(self.made + i) for i in range(n)], str(self.made).encode(), self.made)
+        self.unsent += range(self.made, self.made + n)
+        self.made += n
+
+    @precondition(lambda self: self.unsent)
+    @rule(newest=st.booleans())
+    def send(self, newest: bool) -> None:
+        found = self.outbox.next_unsent(newest)
+        assert found is not None
+        start = int(records_of(decode(found.body, Ingest)).start[0]) // 60
+        assert start == (max(self.unsent) if newest else min(self.unsent))
+        self.outbox.mark_acked(found.ordinal, self.made)
+        self.unsent.remove(start)
+        self.acked.add(start)
+
+    @rule()
+    def crash(self) -> None:
+        self.outbox = reopened(self.outbox)
+
+    @rule()
+    def new_epoch(self) -> None:
+        self.outbox.open_epoch()
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        depth = self.outbox.depth()
+        assert depth.unsent == len(self.unsent)
+        assert depth.acked == len(self.acked)
+
+    def teardown(self) -> None:
+        self.outbox.close()
+        self.folder.cleanup()
+
+
+TestOutboxModel = OutboxModel.TestCase
+TestOutboxModel.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.config import PlantConfig
+from gateway.outbox import Outbox, OutboxThread
+from gateway.troubles import Troubles
+from gateway.uplink import Uplink
+from gateway.wire import DevicePresence, Ingest, Missing, decode
+from tests.gateway.county_stub import CountyStub
+from tests.gateway.test_outbox import announcement, batch
+
+Make = Callable[..., PlantConfig]
+
+
+class Rig:
+    """An uplink over a real outbox, towards a county stub."""
+
+    def __init__(self, config: PlantConfig, folder: Path) -> None:
+        self.thread = OutboxThread(Outbox(folder / "outbox.sqlite3", "g-1"))
+        self.troubles = Troubles()
+        self.devices = [DevicePresence("m-1", True, "running", 1, 2)]
+        self.uplink = Uplink(
+            config.uplink,
+            "g-1",
+            self.thread,
+            lambda: 1_000,
+            self.troubles,
+            presence=lambda: self.devices,
+            shed=lambda: {"late": 3},
+            presence_s=config.gateway.presence_s,
+        )
+
+    async def commit(self, *starts: int) -> None:
+        for start in starts:
+            await self.thread.call(self.thread.outbox.commit, [batch(start)], b"c", 1)
+        self.uplink.wake()
+
+    async def unsent(self) -> int:
+        return (await self.thread.call(self.thread.outbox.depth)).unsent
+
+    def codes(self) -> set[str]:
+        return {t.code for t in self.troubles.listed()}
+
+
+@asynccontextmanager
+async def rig_for(config: PlantConfig, folder: Path) -> AsyncIterator[Rig]:
+    rig = Rig(config, folder)
+    await rig.uplink.open()
+    try:
+        yield rig
+    finally:
+        await rig.uplink.close()
+        rig.thread.stop()
+
+
+@asynccontextmanager
+async def running(work: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            found = condition()
+            if await found if asyncio.iscoroutine(found) else found:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_announcements_go_before_the_records_that_name_them(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        await rig.thread.call(rig.thread.outbox.announce, announcement())
+        await rig.commit(1, 2)
+        async with running(rig.uplink.run_ingest()):
+            await county.until(lambda: len(county.bodies) == 2)
+        assert list(county.requests) == ["announce", "ingest"]
+        assert county.announcements[1].device == "m-1"
+
+
+async def test_sending_goes_on_within_3_s_after_the_county_is_back(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig, running(rig.uplink.run_ingest()):
+        await county.stop()
+        await rig.commit(*range(5))
+        await until(lambda: "county_unreachable" in rig.codes())
+        await asyncio.sleep(1.2)  # the back-off grows meanwhile
+        await county.start()
+        await county.until(lambda: len(county.bodies) == 5, timeout_s=3)
+        await until(lambda: not rig.codes())
+        assert county.doubled == []
+
+
+async def test_an_answer_that_was_lost_leads_to_a_duplicate_that_changes_nothing(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        await rig.commit(1)
+        pending = await rig.thread.call(rig.thread.outbox.next_unsent, False)
+        assert pending is not None
+        county._journal(decode(pending.body, Ingest), pending.body)
+        async with running(rig.uplink.run_ingest()):
+            await until(lambda: _drained(rig))
+        assert len(county.bodies) == 1
+        assert county.doubled == []
+
+
+async def _drained(rig: Rig) -> bool:
+    return await rig.unsent() == 0
+
+
+async def test_fresh_records_do_not_wait_for_a_backlog(county: CountyStub, plant: Make, tmp_path: Path) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        await rig.commit(*range(40))
+        async with running(rig.uplink.run_ingest()):
+            await county.until(lambda: len(county.bodies) == 40)
+        order = [message.sequence for message in county.messages]
+        assert order[:4] == [40, 1, 39, 2]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_a_poisoned_batch_is_set_aside_and_the_rest_goes_on(
+    county: CountyStub, plant: Make, tmp_path: Path, status: int
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.refuse = {2: status}
+        await rig.commit(1, 2, 3)
+        async with running(rig.uplink.run_ingest()):
+            await until(lambda: _drained(rig))
+            await rig.commit(4)
+            await county.until(lambda: len(county.bodies) == 3)
+        assert rig.uplink.poisoned == 1
+        assert rig.codes() == {"batch_set_aside"}
+        assert [gap.sequence for message in county.messages for gap in message.gaps] == [2]
+
+
+async def test_a_proxys_refusal_sets_nothing_aside(county: CountyStub, plant: Make, tmp_path: Path) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.answers = [web.Response(status=400, text="<html>bad request</html>")]
+        await rig.commit(1)
+        async with running(rig.uplink.run_ingest()):
+            await county.until(lambda: len(county.bodies) == 1)
+        assert rig.uplink.poisoned == 0
+
+
+async def test_retry_after_is_honoured(county: CountyStub, plant: Make, tmp_path: Path) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.answers = [web.Response(status=503, headers={"Retry-After": "1"})]
+        await rig.commit(1)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        async with running(rig.uplink.run_ingest()):
+            await county.until(lambda: len(county.bodies) == 1)
+        assert 1.0 <= loop.time() - began_s < 3.0
+
+
+async def test_a_conflict_opens_a_new_epoch_and_everything_is_sent(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        await rig.commit(1, 2)
+        old = rig.thread.outbox.epoch()
+        county.bodies[(old, 1)] = b"what a clone sent"
+        async with running(rig.uplink.run_ingest()):
+            await until(lambda: _drained(rig))
+        assert rig.uplink.conflicts == 1
+        assert "epoch_conflict" in rig.codes()
+        assert {row["start"] for row in county.rows.values()} == {60, 120}
+        assert rig.thread.outbox.epoch() != old
+
+
+async def test_what_a_restored_county_lacks_is_sent_again(county: CountyStub, plant: Make, tmp_path: Path) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig, running(rig.uplink.run_ingest()):
+        await rig.commit(1, 2, 3)
+        await county.until(lambda: len(county.bodies) == 3)
+        epoch = rig.thread.outbox.epoch()
+        del county.bodies[(epoch, 2)]
+        county.rows = {key: row for key, row in county.rows.items() if row["start"] != 120}
+        county.ask_for = [Missing(epoch, 2, 2)]
+        await rig.commit(4)
+        await county.until(lambda: (epoch, 2) in county.bodies)
+        assert rig.uplink.resent == 1
+
+
+async def test_a_refused_credential_is_told_and_a_new_one_read(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.uplink.RETRY_REFUSED_S", 0.05)
+    config = plant(county.url)
+    good = config.uplink.credential_file.read_text()
+    config.uplink.credential_file.write_text("revoked\n")
+    async with rig_for(config, tmp_path) as rig, running(rig.uplink.run_ingest()):
+        await rig.commit(1)
+        await until(lambda: "credential_refused" in rig.codes())
+        config.uplink.credential_file.write_text(good)
+        await county.until(lambda: len(county.bodies) == 1)
+
+
+async def test_presence_is_sent_on_change_and_at_most_four_times_a_second(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with (
+        rig_for(plant(county.url, presence_s=5.0), tmp_path) as rig,
+        running(rig.uplink.run_live()),
+    ):
+        await county.until(lambda: len(county.live) == 1)
+        rig.devices = [DevicePresence("m-1", False, "unknown", 5, 2)]
+        rig.uplink.presence_changed()
+        await county.until(lambda: len(county.live) == 2, timeout_s=1)
+        assert county.live[1].devices == rig.devices
+        assert county.live[1].shed == {"late": 3}
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while loop.time() - began_s < 1.0:
+            rig.uplink.presence_changed()
+            await asyncio.sleep(0.02)
+        assert len(county.live) - 2 <= 5
+
+
+async def test_presence_is_sent_without_a_change(county: CountyStub, plant: Make, tmp_path: Path) -> None:
+    async with (
+        rig_for(plant(county.url, presence_s=0.3), tmp_path) as rig,
+        running(rig.uplink.run_live()),
+    ):
+        await county.until(lambda: len(county.live) >= 3, timeout_s=3)
+        assert rig.uplink.last_contact_ns == 1_000
+
+
+async def test_the_credential_never_shows(county: CountyStub, plant: Make, tmp_path: Path, log: list[Any]) -> None:
+    config = plant(county.url)
+    config.uplink.credential_file.write_text("super-secret")
+    async with rig_for(config, tmp_path) as rig, running(rig.uplink.run_ingest()):
+        await rig.commit(1)
+        await until(lambda: rig.codes())
+        assert "super-secret" not in repr(log) + repr(rig.troubles.listed())
