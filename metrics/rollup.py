@@ -174,24 +174,22 @@ def asset_period(
     of_state = credit.only(state_series)
 
     # Time watched is judged series by series; the series watched least speaks for the asset.
-    key = bindings.object * (int(bindings.series.max(initial=0)) + 1) + bindings.series
-    keys, group = np.unique(key, return_inverse=True)
-    owner = keys // (int(bindings.series.max(initial=0)) + 1)
-    bound_of_group = _sum_by(credit.bound, group, len(keys))
-    observed_of_group = np.minimum(_sum_by(credit.sums_by_binding("observed"), group, len(keys)), bound_of_group)
-    bound = np.zeros(n_assets, np.int64)
-    observed = np.zeros(n_assets, np.int64)
-    watched = np.flatnonzero(bound_of_group)
-    share = observed_of_group[watched] / bound_of_group[watched]
-    worst_last = watched[np.lexsort((bound_of_group[watched], -share))]
-    bound[owner[worst_last]] = bound_of_group[worst_last]
-    observed[owner[worst_last]] = observed_of_group[worst_last]
+    present = np.unique(np.append(bindings.series, Series.STATE))
+    cell = bindings.object * len(present) + np.searchsorted(present, bindings.series)
+    by_series = (n_assets, len(present))
+    bound_by_series = _sum_by(credit.bound, cell, n_assets * len(present)).reshape(by_series)
+    observed_by_series = credit.sums_by_binding("observed")
+    observed_by_series = _sum_by(observed_by_series, cell, n_assets * len(present)).reshape(by_series)
+    observed_by_series = np.minimum(observed_by_series, bound_by_series)
+    share = np.full(by_series, np.inf)
+    np.divide(observed_by_series, bound_by_series, out=share, where=bound_by_series > 0)
+    least = (np.arange(n_assets), share.argmin(axis=1))
 
     state_bound = _sum_by(credit.bound * state_series, bindings.object, n_assets)
     first, last = credit.proofs()
     return AssetPeriod(
-        bound=bound,
-        observed=observed,
+        bound=bound_by_series[least],
+        observed=observed_by_series[least],
         shown=last != NEVER,
         connected=of_state.sums("connected"),
         state_bound=state_bound,
@@ -334,12 +332,13 @@ class _Days:
         return self._sums[name]
 
     def first_proof_s(self) -> NDArray[np.int64]:
-        """First proof of connection, s UTC; _INT64_MAX or NEVER where there is none."""
+        """First proof of connection, s UTC; NEVER where there is none."""
         column = self._states.first_connected_s
         if self._shape is None:
             return column
-        known = np.where(column == NEVER, _INT64_MAX, column)
-        return np.asarray(np.minimum.reduce(self._table(known, _INT64_MAX), axis=0))
+        # Read without a sign NEVER is the largest number there is, and no copy is needed to leave it out.
+        table = self._table(column, NEVER).view(np.uint64)
+        return np.asarray(np.minimum.reduce(table, axis=0).view(np.int64))
 
     def last_proof_s(self) -> NDArray[np.int64]:
         """End of the last window with a proof, s UTC; NEVER where there is none."""

@@ -1,0 +1,5 @@
+"""Group collectors."""
+
+from __future__ import annotations
+
+BENCHMARKS = ()

@@ -1,0 +1,5 @@
+"""Group county."""
+
+from __future__ import annotations
+
+BENCHMARKS = ()

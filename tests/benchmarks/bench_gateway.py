@@ -1,0 +1,5 @@
+"""Group gateway."""
+
+from __future__ import annotations
+
+BENCHMARKS = ()

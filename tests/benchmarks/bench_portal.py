@@ -1,0 +1,5 @@
+"""Group portal."""
+
+from __future__ import annotations
+
+BENCHMARKS = ()
