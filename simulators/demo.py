@@ -36,7 +36,7 @@ import aiohttp
 from simulators.broker import BrokerError
 from simulators.chain import PREFERRED_PORT, USERNAME, Chain
 from simulators.county_client import CountyError, PortalClient
-from simulators.history import send_history
+from simulators.history import make_history, send_history
 from simulators.physics import local_date
 from simulators.processes import ProgramError
 from simulators.scenario import Expected, Scenario, ScenarioError, expected_cnc, expected_networking, load
@@ -150,11 +150,8 @@ class Demo:
         started_s = time.monotonic()
         say(f"厂脉 PlantPulse · {self.scenario.title_zh} / {self.scenario.title_en}")
         say(f"  日志 / logs: {chain.folder / 'logs'}")
-        async with asyncio.TaskGroup() as starting:
-            starting.create_task(chain.start_plant())
-            starting.create_task(chain.prepare_and_start_county())
-        chain.write_gateway_config()
-        await chain.start_gateway(close_short=True)
+        history = asyncio.create_task(asyncio.to_thread(make_history, self.scenario, time.time(), chain.span))
+        await chain.start(close_short=True)
         if not chain.port.preferred:
             say(
                 f"  端口 {self.settings.port} 已被占用，改用 {chain.port.number} / "
@@ -163,7 +160,7 @@ class Demo:
         say(f"  页面 / portal:   {chain.url}")
         say(f"  登录 / login:    {USERNAME}   密码 / password: {chain.password}")
         credential = chain.credential_file.read_text(encoding="utf-8").strip()
-        records = await send_history(chain.url, credential, self.scenario, time.time(), span=chain.span)
+        records = await send_history(chain.url, credential, await history)
         say(f"  历史 / history:  {records} 条记录 / records since {chain.span.first_day}")
         say(f"  {time.monotonic() - started_s:.1f} s 后就绪；Ctrl-C 结束 / ready; Ctrl-C ends every process")
         async with chain.portal() as portal:
@@ -269,9 +266,10 @@ def _percent(figure: Figure | None) -> str:
 
 
 def say(text: str) -> None:
-    """One line for the person who started the demo."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """One line for the person who started the demo; nobody has to go on reading."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def main() -> int:

@@ -86,16 +86,19 @@ def history_batches(
     return wire.Announce(scenario.gateway, epoch, announcements), batches
 
 
-async def send_history(
-    base_url: str, credential: str, scenario: Scenario, now_s: float, *, span: Span | None = None
-) -> int:
-    """Make the history of a scenario and send it. Gives the number of records that the county journalled.
-
-    Raises CountyError where the county refuses a batch, or a row of it.
-    """
+def make_history(scenario: Scenario, now_s: float, span: Span | None = None) -> tuple[wire.Announce, list[wire.Ingest]]:
+    """The history of a scenario up to today, ready to send. Takes a second or two."""
     span = span or history_span(now_s)
     machines = scenario.build_machines(origin_s=span.start_s, always_from_s=now_s)
-    announce, batches = history_batches(scenario, machines, span, now_s, epoch=secrets.randbits(63))
+    return history_batches(scenario, machines, span, now_s, epoch=secrets.randbits(64))
+
+
+async def send_history(base_url: str, credential: str, history: tuple[wire.Announce, list[wire.Ingest]]) -> int:
+    """Send a history. Gives the number of records that the county journalled.
+
+    Raises CountyError where the county refuses a request, WireError where it refuses a row.
+    """
+    announce, batches = history
     accepted = 0
     async with GatewayClient(base_url, credential) as client:
         await client.announce(announce)

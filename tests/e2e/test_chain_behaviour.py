@@ -37,10 +37,10 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
     folder = tmp_path_factory.mktemp("chain")
     made = Chain(load(), folder, port=0, gateway_settings={"window_s": WINDOW_S, "checkpoint_s": 1.0})
     try:
-        await asyncio.gather(made.start_plant(), made.prepare_and_start_county())
+        await asyncio.gather(made.start_plant(), made.prepare_county())
         made.write_gateway_config()
         await made.order("hold")  # the first value that is served is then the first that is seen
-        await made.start_gateway(close_short=True)
+        await asyncio.gather(made.start_county(), made.start_gateway(close_short=True))
         yield made
     finally:
         await made.stop()
