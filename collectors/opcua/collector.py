@@ -59,6 +59,8 @@ class _Watched:
     state_given: bool = False
     down: bool = False
     """All of its nodes are bad, and that has been said."""
+    lasting: list[Trouble] = field(default_factory=list)
+    """What is wrong for the whole session: said again once a passing trouble is over."""
 
     @property
     def alive(self) -> bool:
@@ -97,7 +99,8 @@ class OpcuaCollector:
         self._lost: LinkError | None = None
         self._news = asyncio.Event()
         self._announced: dict[str, Device] = {}
-        self._troubled: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] = set()
+        self._repeated: set[str] = set()
         self._watched: list[_Watched] = []
         self._monitored: list[_Monitored] = []
         self._proofs: dict[str, Proof] = {}
@@ -119,6 +122,7 @@ class OpcuaCollector:
         """Open a session, find the machines, subscribe. LinkError, ConfigError."""
         await self.close()
         self._lost = None
+        told_before, self._repeated = set(self._told), set()
         self._session = Session(self.link, self._lose)
         await self._session.connect()
         with wrapped(self.link):
@@ -129,6 +133,7 @@ class OpcuaCollector:
         nodes = [monitored.item.node for monitored in self._monitored]
         statuses = await self._session.subscribe(nodes, settings, self._published)
         self._refused([h for h, status in enumerate(statuses) if not status.is_good()], statuses)
+        self._clear_what_is_over(told_before)
 
     async def read(self) -> Batch:
         """Wait for what the server publishes. LinkError once the link is lost and all is handed over."""
@@ -138,7 +143,7 @@ class OpcuaCollector:
             if self._lost is not None:
                 raise self._lost
             if self._session is None:
-                raise LinkError("closed", "尚未连接。", "not connected.")
+                raise LinkError("opcua.closed", "尚未连接。", "not connected.")
             self._news.clear()
             try:
                 async with asyncio.timeout(self._session.silence_s):
@@ -193,10 +198,10 @@ class OpcuaCollector:
                     self._announced[device.id] = device
                     self._devices.append(device)
                 for trouble in machine.troubles:
-                    self._say(replace(trouble, subject=device.id))
+                    self._keep_saying(watched, replace(trouble, subject=device.id))
                 if not machine.items:
                     watched.down = True
-                    self._say(_nothing_to_read(device))
+                    self._keep_saying(watched, _nothing_to_read(device))
 
     def _refused(self, handles: Sequence[int], statuses: Sequence[Any]) -> None:
         for handle in handles:
@@ -205,15 +210,16 @@ class OpcuaCollector:
             if monitored.item.slot is not None:
                 monitored.watched.inputs[monitored.item.slot].known = True
             status = statuses[handle].name
-            self._say(
+            self._keep_saying(
+                monitored.watched,
                 Trouble(
                     monitored.watched.device.id,
-                    "node_refused",
+                    "opcua.node-refused",
                     f"服务器不提供节点 {monitored.item.path}（{status}），其余节点照常读取。",
                     f"the server does not give node {monitored.item.path} ({status}); the others are read as usual.",
                     "请检查服务器的访问权限。",
                     "Check the server's access rights.",
-                )
+                ),
             )
 
     def _published(self, result: ua.PublishResult) -> None:
@@ -291,6 +297,8 @@ class OpcuaCollector:
             if watched.down:
                 watched.down = False
                 self._say(Trouble(device, ""))
+                for trouble in watched.lasting:
+                    self._say(trouble)
             return
         if watched.down or any(self._monitored_first(watched)):
             return
@@ -299,7 +307,7 @@ class OpcuaCollector:
         self._say(
             Trouble(
                 device,
-                "all_nodes_bad",
+                "opcua.all-nodes-bad",
                 "服务器在线，但这台机器的所有节点都是坏值。",
                 "the server is there, but all nodes of this machine are bad.",
                 "请检查服务器与机器之间的连接和机器电源。",
@@ -319,15 +327,26 @@ class OpcuaCollector:
             self._proofs[watched.device.id] = Proof(watched.device.id, at_ns, 0.0)
         self._news.set()
 
+    def _keep_saying(self, watched: _Watched, trouble: Trouble) -> None:
+        watched.lasting.append(trouble)
+        self._say(trouble)
+
     def _say(self, trouble: Trouble) -> None:
-        """Tell it once: a reconnecting link does not repeat what is known."""
+        """Tell it once: a link that reconnects does not repeat what is known."""
         if not trouble.code:
-            self._troubled = {(s, c) for s, c in self._troubled if s != trouble.subject}
-        elif (trouble.subject, trouble.en) in self._troubled:
-            return
+            self._told = {told for told in self._told if told[0] != trouble.subject}
+        elif (trouble.subject, trouble.en) not in self._told:
+            self._told.add((trouble.subject, trouble.en))
         else:
-            self._troubled.add((trouble.subject, trouble.en))
+            self._repeated.add(trouble.subject)
+            return
+        self._repeated.add(trouble.subject)
         self._troubles.append(trouble)
+
+    def _clear_what_is_over(self, told_before: set[tuple[str, str]]) -> None:
+        """After connecting: what an earlier session told and this one did not is over."""
+        for subject in {subject for subject, _ in told_before} - self._repeated:
+            self._say(Trouble(subject, ""))
 
     def _count(self, reason: str, rows: int) -> None:
         self._shed[reason] = self._shed.get(reason, 0) + rows
@@ -418,7 +437,7 @@ def _source_ns(value: ua.DataValue) -> int:
 def _nothing_to_read(device: Device) -> Trouble:
     return Trouble(
         device.id,
-        "nothing_to_read",
+        "opcua.nothing-to-read",
         "这台机器没有给出状态、产量或电量，无法证明它已联网。",
         "this machine gives neither state nor pieces nor energy, so nothing can prove it connected.",
         "请在控制器上启用 MachineryItemState，或写一个指明节点的型号文件。",
@@ -431,7 +450,7 @@ def _nothing(entry: OpcuaEntry, shown: Sequence[Machine]) -> Trouble:
         seen = ", ".join(f"{m.path} ({m.device_class})" for m in shown)
         return Trouble(
             entry.id,
-            "no_machine_of_class",
+            "opcua.no-machine-of-class",
             f"服务器上的机器都不属于型号文件 {entry.profile} 的类别：{seen}。",
             f"no machine on the server is of the classes of profile {entry.profile}: {seen}.",
             "请改用 opcua-machinery。",
@@ -439,7 +458,7 @@ def _nothing(entry: OpcuaEntry, shown: Sequence[Machine]) -> Trouble:
         )
     return Trouble(
         entry.id,
-        "nothing_recognised",
+        "opcua.nothing-recognised",
         f"在 {entry.address} 上没有找到配套规范的机器（Machines 与 DeviceSet 均为空）。",
         f"no machine of a companion specification at {entry.address} (Machines and DeviceSet are empty).",
         "运行 plantpulse-gateway browse 查看节点，为它写一个 recognise: nodes 的型号文件。",

@@ -191,7 +191,7 @@ def _missing(named: NodeTag) -> Trouble:
     where = named.node or named.path
     return Trouble(
         "",
-        "node_missing",
+        "opcua.node-missing",
         f"服务器上没有节点 {where}（点 {named.tag}）。",
         f"the server has no node {where} (tag {named.tag}).",
         "运行 plantpulse-gateway browse 查看节点，修改型号文件。",
@@ -347,7 +347,7 @@ def _main(variables: list[Found], name: str, parts: _Parts) -> Found | None:
     parts.troubles.append(
         Trouble(
             "",
-            "several_meters",
+            "opcua.several-meters",
             f"有多个 {name}，没有唯一的总表（Main），不计入电量：{where}。",
             f"several {name} and no single main meter (Main), so none is counted: {where}.",
             "请为这台设备写一个指明节点的型号文件。",

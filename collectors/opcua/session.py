@@ -145,7 +145,7 @@ class Session:
             if isinstance(notification, ua.StatusChangeNotification):
                 self._lose(
                     LinkError(
-                        "subscription_closed",
+                        "opcua.subscription-closed",
                         f"服务器 {self._address} 结束了订阅（{notification.Status.name}）。",
                         f"the server {self._address} closed the subscription ({notification.Status.name}).",
                         "将自动重新连接。",
@@ -175,7 +175,7 @@ def wrapped(address: str) -> Any:
     except (OSError, TimeoutError, ua.UaError, ValueError, EOFError) as error:
         if isinstance(error, ua.UaStatusCodeError) and error.code in _REFUSED:
             raise ConfigError(
-                "refused",
+                "opcua.refused",
                 f"服务器 {address} 拒绝匿名、不加密的连接（{_said(error)}）。",
                 f"the server {address} refuses an anonymous session without encryption ({_said(error)}).",
                 "请在该服务器上允许 SecurityPolicy None 与匿名登录，或换用允许的端点。",
@@ -186,7 +186,7 @@ def wrapped(address: str) -> Any:
 
 def _lost(address: str, error: BaseException) -> LinkError:
     return LinkError(
-        "link_lost",
+        "opcua.link-lost",
         f"无法与 OPC UA 服务器 {address} 通信（{_said(error)}）。",
         f"cannot talk to the OPC UA server {address} ({_said(error)}).",
         "请检查电源、网线、地址与端口，以及服务器是否运行。将自动重试。",
@@ -205,7 +205,7 @@ def _said(error: BaseException) -> str:
 def silent(address: str, silence_s: float) -> LinkError:
     """A server that keeps the connection open and says nothing."""
     return LinkError(
-        "silent",
+        "opcua.silent",
         f"OPC UA 服务器 {address} 已 {silence_s:.1f} 秒没有发送任何消息（连接仍在）。",
         f"the OPC UA server {address} has said nothing for {silence_s:.1f} s, though connected.",
         "将自动重新连接；若反复出现，请重启该服务器。",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from asyncua import ua
 
 from collectors.findings import Found, ToolReading
-from collectors.model import Clock, Quality, Role
+from collectors.model import Clock, ConfigError, Device, Quality, Role
 from collectors.opcua.address_space import AddressSpace
 from collectors.opcua.collector import OpcuaCollector, device_names, evidence_of
 from collectors.opcua.config import OpcuaEntry
@@ -59,7 +59,8 @@ async def read_once(
     entry: OpcuaEntry, tags: Sequence[str], clock: Clock, profile_folders: Sequence[Path] = (), *, seconds: float = 10.0
 ) -> list[ToolReading]:
     """The present value of each tag, or of those named. Where an entry holds several machines, a tag
-    is `name/tag`. Raises LinkError, ConfigError, FileError.
+    is `name/tag`, and `tag` alone means that of every machine. Raises LinkError, ConfigError for a tag
+    that is not there, FileError.
     """
     quieten_asyncua()
     collector = OpcuaCollector([(entry, load(entry.profile, OpcuaProfile, profile_folders))], clock)
@@ -68,13 +69,14 @@ async def read_once(
         async with asyncio.timeout(seconds):
             await collector.connect()
         devices = {device.id: device for device in collector.devices}
+        _check_known(tags, entry.id, devices.values())
         expected = sum(len(device.tags) for device in devices.values())
         try:
             async with asyncio.timeout(_SETTLED_S):
                 while len(latest) < expected:
                     for device_id, samples in (await collector.read()).samples:
                         device = devices[device_id]
-                        prefix = "" if device_id == entry.id else device_id.removeprefix(f"{entry.id}/") + "/"
+                        prefix = _prefix(device_id, entry.id)
                         for row in range(len(samples)):
                             tag = device.tags[samples.tag[row]]
                             quality = Quality(int(samples.quality[row]))
@@ -98,6 +100,21 @@ async def read_once(
     wanted = set(tags)
     readings = [latest[key] for key in sorted(latest)]
     return [r for r in readings if not wanted or r.tag in wanted or r.tag.rpartition("/")[2] in wanted]
+
+
+def _prefix(device_id: str, entry_id: str) -> str:
+    return "" if device_id == entry_id else device_id.removeprefix(f"{entry_id}/") + "/"
+
+
+def _check_known(tags: Sequence[str], entry_id: str, devices: Iterable[Device]) -> None:
+    known = [_prefix(device.id, entry_id) + tag.name for device in devices for tag in device.tags]
+    unknown = [tag for tag in tags if tag not in known and tag not in {name.rpartition("/")[2] for name in known}]
+    if unknown:
+        raise ConfigError(
+            "opcua.tag-unknown",
+            f"没有点 {', '.join(unknown)}。可用：{', '.join(known)}。",
+            f"no tag {', '.join(unknown)}; there are: {', '.join(known)}.",
+        )
 
 
 async def browse(address: str, *, seconds: float = 20.0, most: int = 2_000) -> list[Browsed]:

@@ -68,7 +68,7 @@ async def test_a_machine_unplugged_is_proven_no_longer_and_its_neighbours_notice
         cut_ns = time.time_ns()
         await seen.until(lambda s: any(p.device == CNC_1 and p.lasts_s == 0 for p in s.proofs))
         assert time.time_ns() - cut_ns < 2e9
-        assert [t.code for t in seen.troubles if t.subject == CNC_1] == ["all_nodes_bad"]
+        assert [t.code for t in seen.troubles if t.subject == CNC_1] == ["opcua.all-nodes-bad"]
         for tag in ("state", "energy_import", "power", "parts"):
             value, quality, _ = seen.values(CNC_1, tag)[-1]
             assert value != value, "a bad value was passed on"
@@ -189,7 +189,7 @@ async def test_a_server_that_falls_silent_is_noticed_though_the_connection_stand
             began = time.monotonic()
             with pytest.raises(LinkError) as failure:
                 await seen.until(lambda s: False)
-            assert failure.value.code == "silent"
+            assert failure.value.code == "opcua.silent"
             assert time.monotonic() - began < 4
             assert seen.latest_proof("cell").lasts_s == 0
             closing = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asyncua import Server, ua
 
-from collectors.model import Identity, LinkError, Role
+from collectors.model import ConfigError, Identity, LinkError, Role
 from collectors.opcua import tools
 from collectors.opcua.collector import OpcuaCollector, device_names
 from collectors.opcua.recognise import Machine as Recognised
@@ -110,7 +110,7 @@ async def test_a_subtype_of_a_machine_tool_is_a_machine_tool_and_a_plain_machine
             press = seen.devices["cell/press"]
             assert press.device_class == "machine"
             assert press.evidence is Evidence.NATIVE
-            assert {t.code for t in seen.troubles if t.subject == press.id} == {"nothing_to_read"}
+            assert {t.code for t in seen.troubles if t.subject == press.id} == {"opcua.nothing-to-read"}
 
 
 async def test_a_server_that_gives_only_the_state_s_id_is_read_by_id() -> None:
@@ -175,7 +175,7 @@ async def test_two_energy_meters_without_a_main_one_are_not_guessed_between() ->
         async with watching(collector(address())) as seen:
             await seen.until(lambda s: bool(s.troubles))
             assert seen.devices["cell"].tag_index(Role.QUANTITY) is None
-            assert next(t.code for t in seen.troubles if t.subject == "cell") == "several_meters"
+            assert next(t.code for t in seen.troubles if t.subject == "cell") == "opcua.several-meters"
 
 
 async def test_a_plc_is_read_by_the_names_that_its_profile_gives() -> None:
@@ -190,7 +190,7 @@ async def test_a_plc_is_read_by_the_names_that_its_profile_gives() -> None:
             {"tag": "state", "role": "state", "path": "Line1/State", "states": {0: "off", 5: "running"}},
             {"tag": "energy", "role": "quantity", "unit": "kWh", "path": "Line1/Wh", "scale": 0.001},
             {"tag": "gone", "path": "Line1/NotThere"},
-            {"tag": "refused", "node": "nsu=urn:plantpulse:simulator:opcua;s=NotThereEither"},
+            {"tag": "opcua.refused", "node": "nsu=urn:plantpulse:simulator:opcua;s=NotThereEither"},
         ],
     )
     async with plain_server() as (server, address):
@@ -205,7 +205,7 @@ async def test_a_plc_is_read_by_the_names_that_its_profile_gives() -> None:
             assert seen.latest("cell", "state") == MachineState.RUNNING
             assert seen.latest("cell", "energy") == pytest.approx(1234.5)
             assert seen.latest("cell", "parts") == 77
-            assert {t.code for t in seen.troubles} == {"node_missing", "node_refused"}
+            assert {t.code for t in seen.troubles} == {"opcua.node-missing", "opcua.node-refused"}
             assert seen.latest_proof("cell").lasts_s > 0
             await state.write_value(9, ua.VariantType.Int16)
             await seen.until(lambda s: s.latest("cell", "state") == MachineState.UNKNOWN)
@@ -219,7 +219,7 @@ async def test_a_server_without_machines_says_what_to_do() -> None:
                 await source.connect()
         finally:
             await source.close()
-        assert failure.value.code == "nothing_recognised"
+        assert failure.value.code == "opcua.nothing-recognised"
         assert "browse" in failure.value.next_en
 
 
@@ -249,6 +249,8 @@ async def test_read_gives_each_tag_once_with_its_unit_and_the_state_as_a_word() 
         assert readings["energy_import"].unit == "kWh"
         only = await tools.read_once(given, ["parts"], time.time_ns)
         assert [r.tag for r in only] == ["parts"]
+        with pytest.raises(ConfigError, match="energy_import"):
+            await tools.read_once(given, ["voltage"], time.time_ns)
 
 
 def test_names_come_from_serial_then_product_uri_then_path_and_never_from_an_order() -> None:
