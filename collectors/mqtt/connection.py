@@ -121,7 +121,7 @@ class BrokerConnection:
         except TimeoutError as error:
             self._drop()
             raise LinkError(
-                "broker_silent",
+                "mqtt.broker-silent",
                 f"{self.settings.address} 在 {CONNECT_TIMEOUT_S:.0f} 秒内没有应答。",
                 f"{self.settings.address} did not answer within {CONNECT_TIMEOUT_S:.0f} s.",
                 "请检查地址、端口和防火墙；加密端口请用 mqtts://。",
@@ -150,7 +150,7 @@ class BrokerConnection:
                 reasons = await answer
         except TimeoutError as error:
             raise LinkError(
-                "subscribe_unanswered",
+                "mqtt.subscribe-unanswered",
                 f"{self.settings.address} 没有确认订阅。",
                 f"{self.settings.address} did not confirm the subscription.",
             ) from error
@@ -247,7 +247,7 @@ class BrokerConnection:
         return self._client
 
     def _raise_failure(self) -> NoReturn:
-        raise self._failure or LinkError("link_lost", "与服务器的连接已断开。", "the broker's connection is gone.")
+        raise self._failure or LinkError("mqtt.link-lost", "与服务器的连接已断开。", "the broker's connection is gone.")
 
     def _fail(self, error: CollectorError) -> None:
         if self._failure is None:
@@ -263,6 +263,8 @@ class BrokerConnection:
         """Give back socket, timer and callbacks at once."""
         client = client or self._client
         self._client = None
+        if client is not None:  # it may close its socket much later, when it is collected
+            client.on_socket_close = client.on_socket_unregister_write = None
         if self._misc is not None:
             self._misc.cancel()
             self._misc = None
@@ -276,7 +278,7 @@ class BrokerConnection:
                 loop.remove_writer(self._socket.fileno())
                 self._socket.close()
             self._socket = None
-        self._fail(LinkError("link_closed", "连接已关闭。", "the connection was closed."))
+        self._fail(LinkError("mqtt.link-closed", "连接已关闭。", "the connection was closed."))
 
     # What paho calls, all of it on the event loop.
 
@@ -305,7 +307,7 @@ class BrokerConnection:
         except Exception as error:  # noqa: BLE001 - whatever a broker sends may end the link, never the gateway
             self._fail(
                 LinkError(
-                    "broker_gibberish",
+                    "mqtt.protocol-error",
                     f"{self.settings.address} 发来无法理解的数据（{error!r}）。",
                     f"{self.settings.address} sent what is not MQTT ({error!r}).",
                     "请确认该端口是 MQTT 服务器。",
@@ -360,7 +362,10 @@ class BrokerConnection:
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._fail(_lost(self.settings, reason, by_broker=flags.is_disconnect_packet_from_server))
+        if self._connack is not None and not self._connack.done():
+            self._fail(_no_broker(self.settings.address, reason))
+        else:
+            self._fail(_lost(self.settings, reason, by_broker=flags.is_disconnect_packet_from_server))
 
 
 def _password(settings: Settings) -> str | None:
@@ -370,7 +375,7 @@ def _password(settings: Settings) -> str | None:
         return settings.password_file.read_text(encoding="utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "password_file_unreadable",
+            "mqtt.password-file",
             f"无法读取密码文件 {settings.password_file}（{error}）。",
             f"cannot read the password file {settings.password_file} ({error}).",
             "请检查 password_file 的路径和权限。",
@@ -383,7 +388,7 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            "ca_file_unusable",
+            "mqtt.ca-file",
             f"CA 证书 {settings.ca_file} 不能用（{error}）。",
             f"the CA certificate {settings.ca_file} cannot be used ({error}).",
             "ca_file 应为 PEM 格式的证书文件。",
@@ -394,7 +399,7 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
 def _tls_error(address: Address, error: ssl.SSLError) -> LinkError:
     reason = getattr(error, "verify_message", "") or error.reason or str(error)
     return LinkError(
-        "tls_failed",
+        "mqtt.tls-failed",
         f"与 {address} 的加密连接没有建立（{reason}）。",
         f"no encrypted connection to {address} ({reason}).",
         "请用 ca_file 指定签发服务器证书的 CA，并核对主机名和证书有效期；端口可能未加密。",
@@ -405,7 +410,7 @@ def _tls_error(address: Address, error: ssl.SSLError) -> LinkError:
 
 def _unreachable(address: Address, error: OSError) -> LinkError:
     return LinkError(
-        "broker_unreachable",
+        "mqtt.broker-unreachable",
         f"无法连接 {address}（{error.strerror or error}）。",
         f"cannot reach {address} ({error.strerror or error}).",
         "请检查服务器是否运行、地址、端口和网线。",
@@ -413,11 +418,21 @@ def _unreachable(address: Address, error: OSError) -> LinkError:
     )
 
 
+def _no_broker(address: Address, reason: ReasonCode) -> LinkError:
+    return LinkError(
+        "mqtt.not-a-broker",
+        f"{address} 接受了连接，却没有以 MQTT 应答（{reason}）。",
+        f"{address} took the connection but did not answer in MQTT ({reason}).",
+        "请确认端口是 MQTT 服务器的；加密端口请用 mqtts://。",
+        "Check that the port is an MQTT broker's; for an encrypted port use mqtts://.",
+    )
+
+
 def _refused(settings: Settings, reason: ReasonCode) -> LinkError:
     name = str(reason)
     if name in ("Bad user name or password", "Not authorized", "Bad authentication method"):
         return LinkError(
-            "login_refused",
+            "mqtt.login-refused",
             f"{settings.address} 拒绝登录（{name}）。",
             f"{settings.address} refused the login ({name}).",
             "请核对 username 和 password_file。",
@@ -425,14 +440,14 @@ def _refused(settings: Settings, reason: ReasonCode) -> LinkError:
         )
     if name in ("Unsupported protocol version", "Protocol error"):
         return LinkError(
-            "version_refused",
+            "mqtt.version-refused",
             f"{settings.address} 不支持 MQTT {settings.version}（{name}）。",
             f"{settings.address} does not speak MQTT {settings.version} ({name}).",
             '请在条目中写 mqtt_version: "3.1.1"。',
             'Set mqtt_version: "3.1.1" in the entry.',
         )
     return LinkError(
-        "broker_refused", f"{settings.address} 拒绝连接（{name}）。", f"{settings.address} refused us ({name})."
+        "mqtt.broker-refused", f"{settings.address} 拒绝连接（{name}）。", f"{settings.address} refused us ({name})."
     )
 
 
@@ -440,10 +455,12 @@ def _lost(settings: Settings, reason: ReasonCode, *, by_broker: bool) -> LinkErr
     name = str(reason)
     if by_broker and name == "Session taken over":
         return LinkError(
-            "session_taken_over",
+            "mqtt.session-taken-over",
             f"另一个客户端以同样的标识 {settings.client_id} 连接了 {settings.address}。",
             f"another client connected to {settings.address} with our id {settings.client_id}.",
             "是否有复制的存储卡在使用？请删除其中一台的状态文件夹中的 mqtt-*.json。",
             "Is a copied card in use? Delete mqtt-*.json in one gateway's state folder.",
         )
-    return LinkError("link_lost", f"与 {settings.address} 的连接断了（{name}）。", f"lost {settings.address} ({name}).")
+    return LinkError(
+        "mqtt.link-lost", f"与 {settings.address} 的连接断了（{name}）。", f"lost {settings.address} ({name})."
+    )

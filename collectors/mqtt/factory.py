@@ -29,11 +29,11 @@ def collectors_for(
     """
     collectors: list[Collector] = []
     for address, group in _by_broker(e for e in entries if not e.is_sparkplug):
-        devices = [JsonDevice(entry, _json_profile(entry, profile_folders)) for entry in group]
+        devices = [JsonDevice(entry, json_profile(entry, profile_folders)) for entry in group]
         memory = SessionMemory.load(state_folder, str(address))
         collectors.append(JsonCollector(settings_of(group, address, memory.client_id), devices, clock, memory))
     for address, group in _by_broker(e for e in entries if e.is_sparkplug):
-        nodes = [EdgeNode(entry, _sparkplug_profile(entry, profile_folders)) for entry in group]
+        nodes = [EdgeNode(entry, sparkplug_profile(entry, profile_folders)) for entry in group]
         settings = settings_of(group, address, new_client_id(), persistent=False)
         _refuse_repeated_nodes(group)
         collectors.append(SparkplugHost(settings, nodes, clock, _host_id(group)))
@@ -54,7 +54,7 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
         for key in ("username", "password_file", "ca_file", "mqtt_version"):
             if getattr(other, key) != getattr(first, key):
                 raise ConfigError(
-                    "broker_ambiguous",
+                    "mqtt.broker-ambiguous",
                     f"条目 {first.id} 和 {other.id} 用同一服务器 {address}，但 {key} 不同。",
                     f"entries {first.id} and {other.id} share the broker {address} but differ in {key}.",
                     "请写成一致，或用不同的主机名区分两个连接。",
@@ -63,7 +63,7 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
     for file in (first.password_file, first.ca_file):
         if file is not None and not file.is_file():
             raise ConfigError(
-                "file_missing",
+                "mqtt.file-missing",
                 f"条目 {first.id}：没有文件 {file}。",
                 f"entry {first.id}: there is no file {file}.",
                 "请检查 password_file 和 ca_file。",
@@ -80,12 +80,14 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
     )
 
 
-def _json_profile(entry: MqttEntry, folders: Sequence[Path]) -> JsonProfile:
+def json_profile(entry: MqttEntry, folders: Sequence[Path]) -> JsonProfile:
+    """The entry's profile. Raises FileError, and ConfigError where it is not for JSON."""
     _check_protocol(entry, "mqtt", folders)
     return loader.load(entry.profile, JsonProfile, folders)
 
 
-def _sparkplug_profile(entry: MqttEntry, folders: Sequence[Path]) -> SparkplugProfile:
+def sparkplug_profile(entry: MqttEntry, folders: Sequence[Path]) -> SparkplugProfile:
+    """The entry's profile. Raises FileError, and ConfigError where it is not for Sparkplug."""
     _check_protocol(entry, "sparkplug", folders)
     return loader.load(entry.profile, SparkplugProfile, folders)
 
@@ -95,7 +97,7 @@ def _host_id(group: Sequence[MqttEntry]) -> str | None:
     if len(given) > 1:
         names = ", ".join(sorted(given))
         raise ConfigError(
-            "host_id_ambiguous",
+            "mqtt.host-id",
             f"同一服务器的 Sparkplug 条目写了不同的 host_id：{names}。",
             f"Sparkplug entries of one broker name different host ids: {names}.",
             "请只用一个 host_id。",
@@ -110,7 +112,7 @@ def _refuse_repeated_nodes(group: Sequence[MqttEntry]) -> None:
         first = seen.setdefault((entry.group, entry.node), entry.id)
         if first != entry.id:
             raise ConfigError(
-                "node_twice",
+                "mqtt.node-twice",
                 f"条目 {first} 和 {entry.id} 是同一个边缘节点 {entry.group}/{entry.node}。",
                 f"entries {first} and {entry.id} name the same edge node {entry.group}/{entry.node}.",
                 "请删除其中一个。",
@@ -124,14 +126,14 @@ def _check_protocol(entry: MqttEntry, expected: str, folders: Sequence[Path]) ->
         return
     if protocol == "sparkplug":
         raise ConfigError(
-            "sparkplug_keys_missing",
+            "mqtt.sparkplug-keys",
             f"条目 {entry.id}：型号文件 {entry.profile} 需要 group 和 node。",
             f"entry {entry.id}: the profile {entry.profile} needs `group` and `node`.",
             "请补上 Sparkplug 的 group 和 node。",
             "Add the node's group and node ids.",
         )
     raise ConfigError(
-        "profile_of_other_protocol",
+        "mqtt.profile-protocol",
         f"条目 {entry.id}：型号文件 {entry.profile} 属于 {protocol}，此处需要 {expected}。",
         f"entry {entry.id}: the profile {entry.profile} is for {protocol}; {expected} is needed here.",
         "运行 plantpulse-gateway profiles 查看。",

@@ -11,6 +11,7 @@ from collectors.model import Batch, Clock, Proof, Trouble
 from collectors.mqtt.connection import RECEIVE_MAXIMUM, BrokerConnection, Settings
 from collectors.mqtt.inbox import Inbox, Message
 from collectors.mqtt.json_device import JsonDevice, Reading
+from collectors.mqtt.notices import Notices
 from collectors.mqtt.rows import Rows
 from collectors.mqtt.session import SessionMemory
 
@@ -47,7 +48,7 @@ class JsonCollector:
             for topic in device.topics:
                 self._by_topic.setdefault(topic, []).append(device)
         self._handed_over: dict[int, None] = {}
-        self._troubled: dict[tuple[str, str], str] = {}
+        self._notices = Notices()
         self._news: list[Trouble] = []
         self._announced = False
         self._connected_before = False
@@ -66,7 +67,7 @@ class JsonCollector:
         refused = set(await self._broker.subscribe(topics))
         for device in self._devices:
             lacking = [topic for topic in device.topics if topic in refused]
-            self._note(device.device.id, "topic_refused", ", ".join(lacking))
+            self._note(device.device.id, "mqtt.topic-refused", ", ".join(lacking))
         self._announced = False
         self._connected_before = True
 
@@ -142,30 +143,21 @@ class JsonCollector:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._count("payload_broken", 1)
             for device in devices:
-                self._note(device.device.id, "payload_broken", _excerpt(message))
+                self._note(device.device.id, "mqtt.payload-broken", _excerpt(message))
             return _BROKEN
         for device in devices:
-            self._note(device.device.id, "payload_broken", "")
+            self._note(device.device.id, "mqtt.payload-broken", "")
         return document
 
     def _note_reading(self, device: str, message: Message, reading: Reading) -> None:
         if not reading.found and not reading.gone:
             self._count("payload_without_values", 1)
-        self._note(device, "payload_without_values", "" if reading.found or reading.gone else _excerpt(message))
-        self._note(device, "state_word_unknown", reading.strange)
-        self._note(device, "time_unreadable", reading.bad_time)
+        self._note(device, "mqtt.payload-without-values", "" if reading.found or reading.gone else _excerpt(message))
+        self._note(device, "mqtt.state-unknown", reading.strange)
+        self._note(device, "mqtt.time-unreadable", reading.bad_time)
 
     def _note(self, device: str, code: str, what: str) -> None:
-        """Tell of a trouble once when it begins and once when it ends."""
-        key = (device, code)
-        if what and key not in self._troubled:
-            self._troubled[key] = what
-            self._news.append(_trouble(device, code, what))
-        elif not what and key in self._troubled:
-            del self._troubled[key]
-            self._news.append(Trouble(device, ""))
-            # One code "" clears everything of the subject: what still holds is told again.
-            self._news.extend(_trouble(d, c, kept) for (d, c), kept in self._troubled.items() if d == device)
+        self._news.extend(self._notices.note(device, code, what))
 
     def _count(self, reason: str, n: int) -> None:
         self._shed[reason] = self._shed.get(reason, 0) + n
@@ -184,44 +176,6 @@ class JsonCollector:
 
 
 _BROKEN: Final = object()
-
-_TROUBLES: Final = {
-    "topic_refused": (
-        "服务器拒绝订阅 {}。",
-        "the broker refused the subscription to {}.",
-        "请在服务器的访问控制中允许该用户读取此主题。",
-        "Permit this user to read the topic in the broker's access control.",
-    ),
-    "payload_broken": (
-        "收到的不是 JSON：{}",
-        "a message that is not JSON: {}",
-        "请检查主题和设备的输出格式。",
-        "Check the topic and the device's output format.",
-    ),
-    "payload_without_values": (
-        "消息里没有型号文件所列的任何值：{}",
-        "a message without any value that the profile lists: {}",
-        "请核对型号文件中的路径。",
-        "Check the paths in the profile.",
-    ),
-    "state_word_unknown": (
-        "型号文件不认识状态 {}。",
-        "the profile does not know the state {}.",
-        "请在型号文件的 states 中加上它。",
-        "Add it to `states` in the profile.",
-    ),
-    "time_unreadable": (
-        "时间戳不可用：{}；改用接收时间。",
-        "an unusable time stamp: {}; the time of reception is used.",
-        "请检查设备时钟和型号文件的 time_format（文本时间须带时区）。",
-        "Check the device's clock and the profile's time_format (text times need a zone).",
-    ),
-}
-
-
-def _trouble(device: str, code: str, what: str) -> Trouble:
-    zh, en, next_zh, next_en = _TROUBLES[code]
-    return Trouble(device, code, zh.format(what), en.format(what), next_zh, next_en)
 
 
 def _excerpt(message: Message) -> str:

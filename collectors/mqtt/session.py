@@ -54,7 +54,7 @@ class SessionMemory:
             os.replace(part, self.path)
         except OSError as error:
             raise ConfigError(
-                "state_folder_unwritable",
+                "mqtt.state-folder",
                 f"无法写入 {self.path}（{error.strerror}）。",
                 f"cannot write {self.path} ({error.strerror}).",
                 "请检查状态文件夹的权限和剩余空间。",

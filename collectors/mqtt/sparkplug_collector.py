@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collectors.model import Batch, Clock, LinkError, Trouble
+from collectors.model import Batch, Clock, LinkError
 from collectors.mqtt.connection import BrokerConnection, Settings, Will
 from collectors.mqtt.inbox import Inbox, Message
 from collectors.mqtt.sparkplug_host import NAMESPACE, EdgeNode, Outcome
@@ -53,12 +53,12 @@ class SparkplugHost:
         self._state_ms = self._clock() // _NS_PER_MS
         will = Will(self._state_topic, self._state(online=False)) if self._state_topic else None
         await self._broker.open(will)
-        topics = {topic: node.entry for node in self._nodes.values() for topic in node.topics}
+        topics = [topic for node in self._nodes.values() for topic in node.topics]
         refused = await self._broker.subscribe([*topics, *([self._state_topic] if self._state_topic else [])])
         self._out = Outcome()
-        for entry in {topics[topic] for topic in refused if topic in topics}:
-            lacking = ", ".join(topic for topic in refused if topics.get(topic) == entry)
-            self._out.troubles.append(_topic_refused(entry, lacking))
+        for node in self._nodes.values():
+            lacking = ", ".join(topic for topic in refused if topic in node.topics)
+            self._out.troubles.extend(node.notices.note(node.entry, "mqtt.topic-refused", lacking))
         self._announce()
         self._linked = True
         now_ns = self._clock()
@@ -152,14 +152,3 @@ class SparkplugHost:
             troubles=out.troubles,
             shed=out.shed,
         )
-
-
-def _topic_refused(entry: str, topics: str) -> Trouble:
-    return Trouble(
-        entry,
-        "topic_refused",
-        f"服务器拒绝订阅 {topics}。",
-        f"the broker refused the subscription to {topics}.",
-        "请在服务器的访问控制中允许该用户读取这些主题。",
-        "Permit this user to read these topics in the broker's access control.",
-    )

@@ -7,18 +7,19 @@ until it comes data is counted, not guessed: a birth that was missed may have de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from collectors.model import FOREVER_S, Device, Identity, Proof, Quality, Role, Trouble
 from collectors.mqtt.addresses import parse
 from collectors.mqtt.config import MqttEntry
-from collectors.mqtt.profile import STATE_CODES, MetricTag, SparkplugProfile
+from collectors.mqtt.notices import Notices
+from collectors.mqtt.profile import STATE_CODES, IdentityMetrics, MetricTag, SparkplugProfile
 from collectors.mqtt.rows import Rows
 from collectors.mqtt.sparkplug_layout import MOST_LAYOUTS, Bound, Layout, source_ns, value_of
 from collectors.mqtt.sparkplug_wire import WireError, WireMetric, WirePayload, decode
-from metrics.record import Evidence, MachineState
+from metrics.record import Evidence
 
 NAMESPACE: Final = "spBv1.0"
 KINDS: Final = ("NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH")
@@ -94,7 +95,7 @@ class EdgeNode:
         }
         self._first_pause_s = pause_s
         self._announced: dict[str, Device] = {}
-        self._troubled: dict[str, str] = {}
+        self.notices = Notices()
         self.start(0)
 
     def start(self, now_ns: int) -> None:
@@ -137,7 +138,7 @@ class EdgeNode:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._requests += 1
         if self._requests > _SILENT_AFTER_REQUESTS:
-            self._note("rebirth_unanswered", f"{self.group}/{self.node}", out)
+            self._note("mqtt.rebirth-unanswered", f"{self.group}/{self.node}", out)
         return True
 
     def lose(self, now_ns: int, out: Outcome) -> None:
@@ -155,9 +156,9 @@ class EdgeNode:
             payload = decode(data)
         except WireError as error:
             out.count("payload_broken")
-            self._note("payload_broken", f"{kind} {name}: {data[:_EXCERPT_BYTES].hex(' ')} ({error})", out)
+            self._note("mqtt.payload-broken", f"{kind} {name}: {data[:_EXCERPT_BYTES].hex(' ')} ({error})", out)
             return
-        self._note("payload_broken", "", out)
+        self._note("mqtt.payload-broken", "", out)
         if kind == "NBIRTH":
             self._node_birth(payload, received_ns, out)
         elif kind == "NDEATH":
@@ -186,6 +187,9 @@ class EdgeNode:
         if expected is None or not layout.read(data, received_ns, expected, out.rows_of(born.device.id)):
             return False
         self._next_seq = (expected + 1) % _SEQ_END
+        if self.notices:
+            out.troubles.extend(self.notices.note(born.device.id, "mqtt.state-unknown", ""))
+            self._note("mqtt.payload-broken", "", out)
         out.proofs[born.device.id] = Proof(born.device.id, received_ns, FOREVER_S)
         return True
 
@@ -218,7 +222,7 @@ class EdgeNode:
         self._wants_birth = False
         self._requests = 0
         self._in_step_since_ns = received_ns
-        self._note("rebirth_unanswered", "", out)
+        self._note("mqtt.rebirth-unanswered", "", out)
         for name, born in self._born.items():
             if name:
                 born.confirmed = False
@@ -240,7 +244,7 @@ class EdgeNode:
     def _birth(self, name: str, payload: WirePayload, received_ns: int, out: Outcome) -> None:
         if name not in self._born and len(self._born) >= MOST_DEVICES:
             out.count("too_many_devices")
-            self._note("too_many_devices", str(MOST_DEVICES), out)
+            self._note("mqtt.too-many-devices", str(MOST_DEVICES), out)
             return
         device, bounds = self._describe(name, payload)
         by_alias: dict[int, Bound | None] = {}
@@ -257,11 +261,10 @@ class EdgeNode:
         if self._announced.get(name) != device:
             self._announced[name] = device
             out.devices.append(device)
-        rows = out.rows_of(device.id)
         for metric in payload.metrics:
             bound = bounds.get(metric.name or "")
             if bound is not None and not metric.historical:
-                self._add(metric, bound, 0, received_ns, rows, out)
+                self._add(device.id, metric, bound, 0, received_ns, out)
         out.proofs[device.id] = Proof(device.id, received_ns, FOREVER_S)
 
     def _describe(self, name: str, payload: WirePayload) -> tuple[Device | None, dict[str, Bound]]:
@@ -274,14 +277,8 @@ class EdgeNode:
             spec.metric: Bound(index, given[spec.metric].datatype, spec.scale, states)
             for index, (spec, states) in enumerate(specs)
         }
-        profile, says = self._profile, self._profile.identity
+        profile = self._profile
         quantity = next((spec.quantity for spec, _ in specs if spec.quantity.role is Role.QUANTITY), None)
-        identity = Identity(
-            _text(given, says.manufacturer),
-            _text(given, says.model),
-            _text(given, says.serial),
-            _text(given, says.product_uri),
-        )
         return Device(
             id=f"{self.entry}/{_clean(name)}" if name else self.entry,
             entry=self.entry,
@@ -291,7 +288,7 @@ class EdgeNode:
             evidence=Evidence(profile.evidence),
             tags=tuple(spec.as_tag() for spec, _ in specs),
             liveness_s=profile.liveness_s,
-            identity=identity,
+            identity=identity_in(payload.metrics, profile.identity),
             carrier=quantity.carrier if quantity else "",
             unit=quantity.unit if quantity else "",
             direction=quantity.direction if quantity else "",
@@ -321,18 +318,18 @@ class EdgeNode:
             live = live or not metric.historical
             if bound is not None and born.device is not None:
                 at_ns = source_ns(metric.time_ms, payload.time_ms)
-                self._add(metric, bound, at_ns, received_ns, out.rows_of(born.device.id), out)
+                self._add(born.device.id, metric, bound, at_ns, received_ns, out)
         if born.device is not None and live:
             out.proofs[born.device.id] = Proof(born.device.id, received_ns, FOREVER_S)
         if len(bound_of) == len(payload.metrics) and (len(data) in born.layouts or len(born.layouts) < MOST_LAYOUTS):
             born.layouts[len(data)] = Layout.learn(data, payload, bound_of)
 
-    def _add(self, metric: WireMetric, bound: Bound, at_ns: int, received_ns: int, rows: Rows, out: Outcome) -> None:
+    def _add(self, device: str, metric: WireMetric, bound: Bound, at_ns: int, received_ns: int, out: Outcome) -> None:
         value, quality = value_of(metric, bound)
-        if bound.states is not None and quality == _UNCERTAIN:
-            value = float(MachineState.UNKNOWN)
-            self._note("state_word_unknown", _said(metric), out)
-        rows.add(bound.index, value, quality, at_ns, received_ns)
+        if bound.states is not None:
+            unknown = _said(metric) if quality == _UNCERTAIN else ""
+            out.troubles.extend(self.notices.note(device, "mqtt.state-unknown", unknown))
+        out.rows_of(device).add(bound.index, value, quality, at_ns, received_ns)
 
     def _die(self, name: str, now_ns: int, out: Outcome) -> None:
         """Its proof is withdrawn and its values are stale: bad, without a value."""
@@ -345,47 +342,7 @@ class EdgeNode:
         out.proofs[born.device.id] = Proof(born.device.id, now_ns, 0.0)
 
     def _note(self, code: str, what: str, out: Outcome) -> None:
-        """Tell of a trouble once when it begins and once when it ends."""
-        if what and code not in self._troubled:
-            self._troubled[code] = what
-            out.troubles.append(_trouble(self.entry, code, what))
-        elif not what and self._troubled.pop(code, ""):
-            out.troubles.append(Trouble(self.entry, ""))
-            # One code "" clears everything of the subject: what still holds is told again.
-            out.troubles.extend(_trouble(self.entry, c, kept) for c, kept in self._troubled.items())
-
-
-_TROUBLES: Final = {
-    "payload_broken": (
-        "收到的不是 Sparkplug B 数据：{}",
-        "a message that is not Sparkplug B: {}",
-        "请检查边缘节点的设置。",
-        "Check the edge node's settings.",
-    ),
-    "rebirth_unanswered": (
-        "边缘节点 {} 没有应答重生请求。",
-        "the edge node {} does not answer rebirth requests.",
-        "请检查 group 和 node，节点是否在线，以及服务器是否允许本用户发布到 NCMD 主题。",
-        "Check group and node, whether the node is online, and that the broker lets us publish to its NCMD topic.",
-    ),
-    "state_word_unknown": (
-        "型号文件不认识状态 {}。",
-        "the profile does not know the state {}.",
-        "请在型号文件的 states 中加上它。",
-        "Add it to `states` in the profile.",
-    ),
-    "too_many_devices": (
-        "一个条目最多 {} 台设备，其余未采集。",
-        "an entry has at most {} devices; the others are not read.",
-        "请把它们分到几个边缘节点。",
-        "Spread them over several edge nodes.",
-    ),
-}
-
-
-def _trouble(entry: str, code: str, what: str) -> Trouble:
-    zh, en, next_zh, next_en = _TROUBLES[code]
-    return Trouble(entry, code, zh.format(what), en.format(what), next_zh, next_en)
+        out.troubles.extend(self.notices.note(self.entry, code, what))
 
 
 def _states(spec: MetricTag) -> Mapping[bytes, int] | None:
@@ -399,8 +356,19 @@ def _bd_seq(payload: WirePayload) -> int | None:
     return None
 
 
+def identity_in(metrics: Sequence[WireMetric], names: IdentityMetrics) -> Identity:
+    """Who a birth says its device is."""
+    given = {metric.name: metric for metric in metrics if metric.name}
+    return Identity(
+        _text(given, names.manufacturer),
+        _text(given, names.model),
+        _text(given, names.serial),
+        _text(given, names.product_uri),
+    )
+
+
 def _text(given: Mapping[str, WireMetric], name: str) -> str:
-    metric = given.get(name) if name else None
+    metric = given.get(name)
     if metric is None or not isinstance(metric.value, bytes):
         return ""
     return _clean(metric.value.decode("utf-8", "replace"), slash="/")

@@ -29,14 +29,14 @@ from collectors.mqtt.sparkplug_wire import (
     varint_value,
 )
 
-MOST_LAYOUTS: Final = 32
+MOST_LAYOUTS: Final = 8
 """Per device; a node that varies more is decoded in full."""
 _NS_PER_MS: Final = 1_000_000
 _EARLIEST_MS: Final = 946_684_800_000
 _LATEST_MS: Final = 4_102_444_800_000
 """Times before 2000 or after 2100 are a clock that was never set: as good as none."""
 _GOOD, _UNCERTAIN, _BAD = int(Quality.GOOD), int(Quality.UNCERTAIN), int(Quality.BAD)
-_MOST_REMEMBERED: Final = 256
+_MOST_REMEMBERED: Final = 16
 _VARINTS: Final = (INT, LONG, BOOLEAN)
 
 

@@ -1,0 +1,410 @@
+"""What a person can count on with JSON devices, against a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from collectors.model import Batch, LinkError
+from collectors.mqtt.json_collector import JsonCollector
+from simulators.broker import Mosquitto
+from simulators.ledger import Ledger
+from simulators.mqtt_client import MachineClient
+from simulators.mqtt_machine import JsonMachine
+from tests.collectors.mqtt.plants import json_collector, json_entry, machine, published_by_us, until
+from tests.contract.collector_contract import Watch
+
+TOPIC = "plant/edm-1/status"
+
+
+@pytest.fixture
+async def edm(mosquitto: Mosquitto) -> AsyncIterator[JsonMachine]:
+    """A machine that publishes only when a test says so: its period is longer than any test."""
+    one = JsonMachine(
+        machine("edm-1"), Ledger(), host=mosquitto.host, port=mosquitto.port, topic=TOPIC, period_s=3600.0
+    )
+    yield one
+    await one.stop()
+
+
+@pytest.fixture
+async def collector(mosquitto: Mosquitto, data_dir: Path) -> AsyncIterator[JsonCollector]:
+    one = json_collector([json_entry("edm-1", mosquitto.address)], data_dir)
+    yield one
+    await one.close()
+
+
+async def _read(collector: JsonCollector, samples: int, *, ack: bool) -> tuple[list[tuple[int, int]], list[Batch]]:
+    """(tag, source time) of everything handed over, until there are as many; and the batches."""
+    rows: list[tuple[int, int]] = []
+    batches: list[Batch] = []
+    async with asyncio.timeout(5):
+        while len(rows) < samples:
+            batch = await collector.read()
+            batches.append(batch)
+            for _, columns in batch.samples:
+                rows += zip(columns.tag.tolist(), columns.source_ns.tolist(), strict=True)
+            if ack and batch.ack:
+                batch.ack()
+    return rows, batches
+
+
+def _shed(batches: list[Batch], reason: str) -> int:
+    return sum(batch.shed.get(reason, 0) for batch in batches)
+
+
+async def test_what_was_not_acknowledged_comes_again_after_a_kill_and_is_no_proof(
+    mosquitto: Mosquitto, edm: JsonMachine, collector: JsonCollector, data_dir: Path
+) -> None:
+    await collector.connect()
+    await edm.start()
+    first, _ = await _read(collector, 4, ack=False)
+    # The process is gone without a word; the next one finds the same state folder.
+    reborn = json_collector([json_entry("edm-1", mosquitto.address)], data_dir)
+    try:
+        await reborn.connect()
+        again, batches = await _read(reborn, 4, ack=True)
+        assert again == first
+        assert all(source_ns > 0 for _, source_ns in again)
+        assert not [p for batch in batches for p in batch.proofs]
+    finally:
+        await reborn.close()
+
+
+async def test_the_same_process_counts_a_message_once_when_it_comes_again(
+    edm: JsonMachine, collector: JsonCollector
+) -> None:
+    await collector.connect()
+    await edm.start()
+    rows, unacknowledged = await _read(collector, 4, ack=False)
+    await collector.close()
+    await collector.connect()
+    for batch in unacknowledged:  # the checkpoint comes late: over this connection it acknowledges nothing
+        if batch.ack:
+            batch.ack()
+    edm.publish_now()
+    more, batches = await _read(collector, 4, ack=True)
+    assert _shed(batches, "duplicate") >= 1
+    assert len(set(rows + more)) == len(rows + more) == 8
+
+
+async def test_an_acknowledged_message_never_comes_again_and_absence_loses_nothing(
+    edm: JsonMachine, collector: JsonCollector, mosquitto: Mosquitto
+) -> None:
+    await collector.connect()
+    await edm.start()
+    await _read(collector, 4, ack=True)
+    await until(lambda: "Received PUBACK from plantpulse-" in mosquitto.log_path.read_text())
+    await collector.close()
+    for _ in range(3):
+        edm.publish_now()
+        await asyncio.sleep(0.002)  # another millisecond: another source time
+    await collector.connect()
+    rows, batches = await _read(collector, 12, ack=True)
+    assert len({source_ns for _, source_ns in rows}) == 3
+    assert _shed(batches, "duplicate") == 0
+    assert not [p for batch in batches for p in batch.proofs], "queued messages prove nothing of now"
+    edm.publish_now()
+    _, batches = await _read(collector, 4, ack=True)
+    assert [p.lasts_s for batch in batches for p in batch.proofs] == [6.0]
+
+
+async def test_acknowledgements_go_out_only_after_ack(
+    edm: JsonMachine, collector: JsonCollector, mosquitto: Mosquitto
+) -> None:
+    def acknowledged() -> int:
+        return len(re.findall(r"Received PUBACK from plantpulse-", mosquitto.log_path.read_text()))
+
+    await collector.connect()
+    await edm.start()
+    _, batches = await _read(collector, 4, ack=False)
+    edm.publish_raw(b"{}")  # whatever came before it has surely been handled by then
+    while not _shed(batches, "payload_without_values"):
+        batches.append(await collector.read())
+    assert acknowledged() == 0
+    for batch in batches:
+        if batch.ack:
+            batch.ack()
+    await until(lambda: acknowledged() == 3)  # its birth, its document, and the empty one
+
+
+async def test_a_retained_document_is_the_state_now_and_no_proof(edm: JsonMachine, collector: JsonCollector) -> None:
+    await edm.start()
+    edm.publish_raw(json.dumps(edm.document(time.time() - 3600)).encode(), retain=True)
+    await collector.connect()
+    rows, batches = await _read(collector, 4, ack=True)
+    assert rows == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert not [p for batch in batches for p in batch.proofs]
+
+
+async def test_a_last_will_withdraws_the_proof(edm: JsonMachine, collector: JsonCollector) -> None:
+    await collector.connect()
+    await edm.start()
+    _, batches = await _read(collector, 4, ack=True)
+    assert [p.lasts_s for batch in batches for p in batch.proofs] == [6.0]
+    await edm.unplug("edm-1")
+    log = await Watch(collector).until(lambda log: bool(log.proofs))
+    assert [p.lasts_s for p in log.proofs] == [0.0]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{not json", b"\xff\xfe\x00", b'{"ts": NaN}', b"[" * 5000, b'{"machine":{"state":"RUN"}'],
+    ids=["empty", "words", "binary", "nan", "deep", "cut"],
+)
+async def test_a_broken_payload_is_counted_and_shown_and_the_next_good_one_clears_it(
+    edm: JsonMachine, collector: JsonCollector, payload: bytes
+) -> None:
+    await collector.connect()
+    await edm.start()
+    await _read(collector, 4, ack=True)
+    edm.publish_raw(payload)
+    edm.publish_raw(payload + b" ")
+    watch = Watch(collector)
+    log = await watch.until(lambda log: log.shed.get("payload_broken", 0) == 2)
+    troubles = [t for batch in log.batches for t in batch.troubles]
+    assert [(t.subject, t.code) for t in troubles] == [("edm-1", "mqtt.payload-broken")], "told once"
+    assert TOPIC in troubles[0].zh
+    assert len(troubles[0].en) < 300
+    await asyncio.sleep(0.002)
+    edm.publish_now()
+    log = await watch.until(lambda log: log.good >= 4)
+    assert [(t.subject, t.code) for batch in log.batches for t in batch.troubles] == [("edm-1", "")]
+
+
+async def test_documents_without_known_values_are_shown_and_prove_nothing(
+    edm: JsonMachine, collector: JsonCollector
+) -> None:
+    await collector.connect()
+    await edm.start()
+    await _read(collector, 4, ack=True)
+    for payload in (b'{"hello": 1}', b"[]", b'"text"', b"7"):
+        edm.publish_raw(payload)
+    log = await Watch(collector).until(lambda log: log.shed.get("payload_without_values", 0) == 4)
+    assert not log.proofs
+    assert [t.code for batch in log.batches for t in batch.troubles] == ["mqtt.payload-without-values"]
+
+
+async def test_bad_values_of_a_machine_are_no_proof_of_it(edm: JsonMachine, collector: JsonCollector) -> None:
+    await collector.connect()
+    await edm.start()
+    await _read(collector, 4, ack=True)
+    edm.publish_raw(b'{"ts": 1795460000000, "energy": {"total_kwh": null, "power_kw": "much"}}')
+    log = await Watch(collector).until(lambda log: any(batch.samples for batch in log.batches))
+    [(_, samples)] = log.batches[-1].samples
+    assert samples.quality.tolist() == [2, 2]
+    assert not log.proofs
+
+
+async def test_a_broker_that_restarts_is_a_lost_link_and_then_all_goes_on(
+    mosquitto: Mosquitto, edm: JsonMachine, collector: JsonCollector
+) -> None:
+    await collector.connect()
+    await edm.start()
+    await _read(collector, 4, ack=True)
+    await mosquitto.stop()
+    with pytest.raises(LinkError) as lost:
+        await Watch(collector).until(lambda log: False)
+    assert lost.value.code == "mqtt.link-lost"
+    with pytest.raises(LinkError) as refused:
+        await collector.connect()
+    assert refused.value.code == "mqtt.broker-unreachable"
+    await mosquitto.start()
+    await collector.connect()
+    await edm.plug("edm-1")
+    edm.publish_now()
+    rows, _ = await _read(collector, 4, ack=True)
+    assert rows
+
+
+async def test_devices_of_one_broker_share_one_connection_and_what_we_publish_is_nothing(
+    mosquitto: Mosquitto, data_dir: Path
+) -> None:
+    names = ["edm-1", "edm-2", "edm-3"]
+    collector = json_collector([json_entry(name, mosquitto.address) for name in names], data_dir)
+    client = MachineClient(mosquitto.host, mosquitto.port, "all-three")
+    try:
+        await collector.connect()
+        await client.connect()
+        for name in names:
+            client.publish(f"plant/{name}/status", b'{"production":{"parts":5}}')
+        log = await Watch(collector).until(lambda log: log.has_samples_of(*names))
+        assert set(log.devices) == set(names)
+    finally:
+        await collector.close()
+        await client.disconnect()
+    connected = re.findall(r"New client connected from \S+ as plantpulse-", mosquitto.log_path.read_text())
+    assert len(connected) == 1
+    assert published_by_us(mosquitto) == []
+
+
+async def test_a_topic_that_is_no_longer_configured_leaves_the_kept_session(
+    mosquitto: Mosquitto, data_dir: Path
+) -> None:
+    before = json_collector([json_entry(n, mosquitto.address) for n in ("edm-1", "edm-2")], data_dir)
+    await before.connect()
+    await before.close()
+    after = json_collector([json_entry("edm-1", mosquitto.address)], data_dir)
+    await after.connect()
+    await after.close()
+    await until(lambda: "Received DISCONNECT" in mosquitto.log_path.read_text().split("UNSUBSCRIBE")[-1])
+    _, unsubscribed = mosquitto.log_path.read_text().split("Received UNSUBSCRIBE from plantpulse-")
+    assert "\tplant/edm-2/status\n" in unsubscribed
+    assert "\tplant/edm-2/status/online\n" in unsubscribed
+    subscribed = unsubscribed.split("SUBSCRIBE")
+    assert "edm-2" not in subscribed[1]
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        # CONNACK, then in answer to SUBSCRIBE a DISCONNECT with reason 0x8E: a copied card
+        ([b"\x20\x03\x00\x00\x00", b"\xe0\x01\x8e"], "mqtt.session-taken-over"),
+        ([b"\x20\x03\x00\x84\x00"], "mqtt.version-refused"),
+        ([b"\x20\x03\x00\x86\x00"], "mqtt.login-refused"),
+        ([b"\x20\x03\x00\x97\x00"], "mqtt.broker-refused"),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(60)], "mqtt.not-a-broker"),
+        ([b"\x15\x03\x03\x00\x02\x02\x46"], "mqtt.not-a-broker"),
+        ([b""], "mqtt.not-a-broker"),
+        ([b"\x20\x03\x00\x00\x00", b"\x90\x01\x00"], "mqtt.link-lost"),
+    ],
+)
+async def test_every_way_of_being_turned_away_says_what_to_do(data_dir: Path, answers: list[bytes], code: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.read(4096)
+            writer.write(answer)
+            await writer.drain()
+        if answers != [b""]:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    collector = json_collector([json_entry("edm-1", f"mqtt://127.0.0.1:{port}")], data_dir)
+    try:
+        with pytest.raises(LinkError) as error:
+            await collector.connect()
+        assert error.value.code == code
+        assert error.value.zh
+        assert error.value.en
+    finally:
+        await collector.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_login_needs_the_right_password(tmp_path: Path) -> None:
+    passwords, secret, wrong = tmp_path / "passwords", tmp_path / "secret", tmp_path / "wrong"
+    await (
+        await asyncio.create_subprocess_exec("mosquitto_passwd", "-c", "-b", str(passwords), "reader", "s3cret")
+    ).wait()
+    secret.write_text("s3cret\n")
+    wrong.write_text("guess\n")
+    lines = ("allow_anonymous false", f"password_file {passwords}")
+    async with Mosquitto(tmp_path / "broker", config_lines=lines) as broker:
+        for keys in ({}, {"username": "reader", "password_file": wrong}):
+            refused = json_collector([json_entry("edm-1", broker.address, **keys)], tmp_path)
+            with pytest.raises(LinkError) as error:
+                await refused.connect()
+            assert error.value.code == "mqtt.login-refused"
+            await refused.close()
+        entry = json_entry("edm-1", broker.address, username="reader", password_file=secret)
+        for version in ("5", "3.1.1"):
+            accepted = json_collector([entry.model_copy(update={"mqtt_version": version})], tmp_path)
+            await accepted.connect()
+            await accepted.close()
+
+
+async def test_a_topic_the_user_may_not_read_is_shown_and_the_others_work(tmp_path: Path) -> None:
+    rights = tmp_path / "rights"
+    rights.write_text("topic readwrite plant/edm-1/status\n")
+    # mosquitto grants such a subscription and delivers nothing; a plugin or another broker refuses it.
+    async with Mosquitto(tmp_path / "broker", config_lines=(f"acl_file {rights}",)) as broker:
+        collector = json_collector([json_entry("edm-1", broker.address)], tmp_path)
+        client = MachineClient(broker.host, broker.port, "edm")
+        try:
+            await collector.connect()
+            await client.connect()
+            client.publish(TOPIC, b'{"production":{"parts":5}}')
+            await Watch(collector).until(lambda log: log.has_samples_of("edm-1"))
+        finally:
+            await client.disconnect()
+            await collector.close()
+
+
+async def test_an_encrypted_link_verifies_the_broker(tmp_path: Path, free_port: int) -> None:
+    authority, certificate, key = _certificates(tmp_path)
+    lines = (f"listener {free_port} 127.0.0.1", f"certfile {certificate}", f"keyfile {key}")
+    async with Mosquitto(tmp_path / "broker", config_lines=lines) as broker:
+        address = f"mqtts://localhost:{free_port}"
+        stranger = json_collector([json_entry("edm-1", address)], tmp_path)
+        with pytest.raises(LinkError) as error:
+            await stranger.connect()
+        assert error.value.code == "mqtt.tls-failed"
+        assert "ca_file" in error.value.next_en
+        await stranger.close()
+        plain = json_collector([json_entry("edm-1", f"mqtts://localhost:{broker.port}", ca_file=authority)], tmp_path)
+        with pytest.raises(LinkError):
+            await plain.connect()
+        await plain.close()
+        trusted = json_collector([json_entry("edm-1", address, ca_file=authority)], tmp_path)
+        client = MachineClient(broker.host, broker.port, "edm")
+        try:
+            await trusted.connect()
+            await client.connect()
+            padding = "x" * 40_000  # more than one TLS record
+            for parts in range(20):
+                client.publish(TOPIC, json.dumps({"production": {"parts": parts}, "note": padding}).encode(), qos=1)
+            log = await Watch(trusted).until(lambda log: log.good >= 20)
+            values = [v for batch in log.batches for _, s in batch.samples for v in s.value.tolist()]
+            assert values == list(range(20))
+        finally:
+            await client.disconnect()
+            await trusted.close()
+
+
+def _certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """A CA of our own and a certificate for localhost signed by it: (CA, certificate, key)."""
+    now = datetime.now(UTC)
+
+    def build(name: str, issuer: str, public: ec.EllipticCurvePublicKey, *, ca: bool) -> x509.CertificateBuilder:
+        def titled(title: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
+
+        return (
+            x509.CertificateBuilder()
+            .subject_name(titled(name))
+            .issuer_name(titled(issuer))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = build("test CA", "test CA", ca_key.public_key(), ca=True).sign(ca_key, hashes.SHA256())
+    own = (
+        build("localhost", "test CA", key.public_key(), ca=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    files = folder / "ca.pem", folder / "broker.pem", folder / "broker.key"
+    files[0].write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(own.public_bytes(serialization.Encoding.PEM))
+    files[2].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
