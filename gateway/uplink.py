@@ -141,6 +141,7 @@ class Uplink:
                         await self._work.wait()
             except _LaterError as later:
                 self._troubles.report(later.trouble)
+                self.depth = await self._outbox.call(self._outbox.outbox.depth)  # the backlog grows meanwhile
                 await self._reread_credential()
                 if later.after_s is not None:
                     await asyncio.sleep(later.after_s)
