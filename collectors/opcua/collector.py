@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 
@@ -22,17 +21,10 @@ from collectors.opcua.inbox import DEFAULT_LIMIT, Chunk, Inbox
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.recognise import Item, Machine, machines, named_nodes
 from collectors.opcua.session import Session, silent, wrapped
+from collectors.opcua.values import NAN, has_overflowed, reading, source_ns_of
 from metrics.record import Evidence
 
 RECONNECT_S: Final = 5.0
-_NAN: Final = float("nan")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_NS_PER_US: Final = 1000
-_SEVERITY: Final = 0xC0000000
-_UNCERTAIN: Final = 0x40000000
-_OVERFLOW: Final = 0x0480
-"""InfoType DataValue and its Overflow bit (OPC 10000-4, 7.39): the server's queue lost values."""
 _MOST_DEVICES_PER_ENTRY: Final = 1_000
 
 
@@ -126,7 +118,7 @@ class OpcuaCollector:
         self._session = Session(self.link, self._lose)
         await self._session.connect()
         with wrapped(self.link):
-            found = await self._recognise(await AddressSpace.of(self._session.client))
+            found = await recognise(await AddressSpace.of(self._session.client), self._entries)
         self._watch(found)
         # one subscription serves every entry of the server, so the most demanding settings hold
         settings = min((profile.subscription for _, profile in self._entries), key=lambda s: s.publishing_s)
@@ -161,30 +153,12 @@ class OpcuaCollector:
             await session.close()
             self._session = None
 
-    async def _recognise(self, space: AddressSpace) -> list[tuple[OpcuaEntry, OpcuaProfile, list[Machine]]]:
-        """Machines by entry; a machine belongs to the first entry that takes its class."""
-        shown = await machines(space) if any(p.recognise == "machines" for _, p in self._entries) else []
-        found: list[tuple[OpcuaEntry, OpcuaProfile, list[Machine]]] = []
-        free = list(shown)
-        for entry, profile in self._entries:
-            if profile.recognise == "nodes":
-                machine = await named_nodes(space, profile.nodes)
-                found.append((entry, profile, [replace(machine, device_class=profile.device_class)]))
-                continue
-            taken = [m for m in free if not profile.classes or m.device_class in profile.classes]
-            free = [m for m in free if m not in taken]
-            found.append((entry, profile, taken[:_MOST_DEVICES_PER_ENTRY]))
-            if not taken:
-                self._say(_nothing(entry, shown))
-        if not any(taken for *_, taken in found):
-            nothing = _nothing(self._entries[0][0], shown)
-            raise LinkError(nothing.code, nothing.zh, nothing.en, nothing.next_zh, nothing.next_en)
-        return found
-
-    def _watch(self, found: Sequence[tuple[OpcuaEntry, OpcuaProfile, list[Machine]]]) -> None:
-        for entry, profile, taken in found:
-            for name, machine in zip(device_names(taken), taken, strict=True):
-                device = describe(entry, profile, machine, entry.id if len(taken) == 1 else f"{entry.id}/{name}")
+    def _watch(self, found: Sequence[Recognised]) -> None:
+        for entry, profile, taken, trouble in found:
+            if trouble is not None:
+                self._say(trouble)
+            for device_id, machine in zip(device_ids(entry, taken), taken, strict=True):
+                device = describe(entry, profile, machine, device_id)
                 watched = _Watched(
                     device,
                     machine,
@@ -254,14 +228,14 @@ class OpcuaCollector:
             return
         monitored = self._monitored[handle]
         watched, item = monitored.watched, monitored.item
-        number, quality = _reading(value, item.convert)
-        if value.StatusCode.value & _OVERFLOW == _OVERFLOW:
+        number, quality = reading(value, item.convert)
+        if has_overflowed(value):
             self._count("server_queue_overflow", 1)
         if quality is Quality.BAD:
             watched.good.discard(handle)
         else:
             watched.good.add(handle)
-        source_ns = 0 if monitored.first else _source_ns(value)
+        source_ns = 0 if monitored.first else source_ns_of(value)
         monitored.first = False
         if item.tag is not None:
             chunk.add(watched.number, item.tag, number, quality, source_ns)
@@ -285,7 +259,7 @@ class OpcuaCollector:
             at_ns = source_ns if watched.state_given else 0
             watched.state_given = True
             if state is None:
-                chunk.add(watched.number, 0, _NAN, Quality.BAD, at_ns)
+                chunk.add(watched.number, 0, NAN, Quality.BAD, at_ns)
             else:
                 certain = all(given.quality is Quality.GOOD for given in watched.inputs if given.value is not None)
                 chunk.add(watched.number, 0, float(state), Quality.GOOD if certain else Quality.UNCERTAIN, at_ns)
@@ -366,6 +340,45 @@ class OpcuaCollector:
         return batch
 
 
+class Recognised(NamedTuple):
+    """The machines that belong to an entry, and what is wrong where there are none."""
+
+    entry: OpcuaEntry
+    profile: OpcuaProfile
+    machines: list[Machine]
+    trouble: Trouble | None = None
+
+
+async def recognise(space: AddressSpace, entries: Sequence[tuple[OpcuaEntry, OpcuaProfile]]) -> list[Recognised]:
+    """Machines by entry; a machine belongs to the first entry whose profile takes its class.
+
+    Raises LinkError where no entry finds any: the server may be starting still.
+    """
+    shown = await machines(space) if any(p.recognise == "machines" for _, p in entries) else []
+    found: list[Recognised] = []
+    free = list(shown)
+    for entry, profile in entries:
+        if profile.recognise == "nodes":
+            machine = await named_nodes(space, profile.nodes)
+            found.append(Recognised(entry, profile, [replace(machine, device_class=profile.device_class)]))
+            continue
+        taken = [m for m in free if not profile.classes or m.device_class in profile.classes]
+        free = [m for m in free if m not in taken]
+        trouble = None if taken else _nothing(entry, shown)
+        found.append(Recognised(entry, profile, taken[:_MOST_DEVICES_PER_ENTRY], trouble))
+    if not any(recognised.machines for recognised in found):
+        nothing = _nothing(entries[0][0], shown)
+        raise LinkError(nothing.code, nothing.zh, nothing.en, nothing.next_zh, nothing.next_en)
+    return found
+
+
+def device_ids(entry: OpcuaEntry, found: Sequence[Machine]) -> list[str]:
+    """The device id of each machine of an entry: the entry's where there is one, else `id/name`."""
+    if len(found) == 1:
+        return [entry.id]
+    return [f"{entry.id}/{name}" for name in device_names(found)]
+
+
 def describe(entry: OpcuaEntry, profile: OpcuaProfile, machine: Machine, device_id: str) -> Device:
     """The device that a recognised machine is, as it is announced."""
     energy = machine.counts_energy and profile.recognise == "machines"
@@ -409,29 +422,6 @@ def device_names(found: Sequence[Machine]) -> list[str]:
                 break
         names.append(name.replace("/", "_"))
     return names
-
-
-def _reading(value: ua.DataValue, convert: Callable[[Any], float]) -> tuple[float, Quality]:
-    severity = value.StatusCode.value & _SEVERITY
-    held = value.Value.Value if value.Value is not None else None
-    if severity & ~_UNCERTAIN or held is None:
-        return _NAN, Quality.BAD
-    try:
-        number = convert(held)
-    except (TypeError, ValueError, OverflowError, AttributeError):
-        return _NAN, Quality.BAD
-    if number != number:
-        return _NAN, Quality.BAD
-    return number, Quality.UNCERTAIN if severity else Quality.GOOD
-
-
-def _source_ns(value: ua.DataValue) -> int:
-    moment: datetime | None = value.SourceTimestamp
-    if moment is None:
-        return 0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0, (moment - _EPOCH) // _MICROSECOND * _NS_PER_US)
 
 
 def _nothing_to_read(device: Device) -> Trouble:

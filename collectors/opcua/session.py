@@ -148,8 +148,8 @@ class Session:
                         "opcua.subscription-closed",
                         f"服务器 {self._address} 结束了订阅（{notification.Status.name}）。",
                         f"the server {self._address} closed the subscription ({notification.Status.name}).",
-                        "将自动重新连接。",
-                        "It will be connected again by itself.",
+                        "网关会自动重新连接。",
+                        "The gateway connects again by itself.",
                     )
                 )
                 return
@@ -189,8 +189,8 @@ def _lost(address: str, error: BaseException) -> LinkError:
         "opcua.link-lost",
         f"无法与 OPC UA 服务器 {address} 通信（{_said(error)}）。",
         f"cannot talk to the OPC UA server {address} ({_said(error)}).",
-        "请检查电源、网线、地址与端口，以及服务器是否运行。将自动重试。",
-        "Check power, cable, address and port, and that the server runs. It is tried again by itself.",
+        "请检查电源、网线、地址与端口，以及服务器是否运行。网关会自动重试。",
+        "Check power, cable, address and port, and that the server runs. The gateway tries again by itself.",
     )
 
 
@@ -208,6 +208,6 @@ def silent(address: str, silence_s: float) -> LinkError:
         "opcua.silent",
         f"OPC UA 服务器 {address} 已 {silence_s:.1f} 秒没有发送任何消息（连接仍在）。",
         f"the OPC UA server {address} has said nothing for {silence_s:.1f} s, though connected.",
-        "将自动重新连接；若反复出现，请重启该服务器。",
-        "It will be connected again by itself; if it happens again and again, restart the server.",
+        "网关会自动重新连接；若反复出现，请重启该服务器。",
+        "The gateway connects again by itself; if it happens again and again, restart the server.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +11,17 @@ from pathlib import Path
 from asyncua import ua
 
 from collectors.findings import Found, ToolReading
-from collectors.model import Clock, ConfigError, Device, Quality, Role
+from collectors.model import Clock, ConfigError, Quality
 from collectors.opcua.address_space import AddressSpace
-from collectors.opcua.collector import OpcuaCollector, device_names, evidence_of
+from collectors.opcua.collector import device_ids, device_names, evidence_of, recognise
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.profile import OpcuaProfile
-from collectors.opcua.recognise import machines
+from collectors.opcua.recognise import Machine, machines
 from collectors.opcua.session import Session, quieten_asyncua, wrapped
+from collectors.opcua.values import reading, source_ns_of
 from collectors.profiles.loader import load
-from metrics.record import MachineState
 
 _PROFILE_OF_CLASS = {"cnc": "opcua-machinetool", "robot": "opcua-robotics"}
-_SETTLED_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,52 +61,15 @@ async def read_once(
     is `name/tag`, and `tag` alone means that of every machine. Raises LinkError, ConfigError for a tag
     that is not there, FileError.
     """
-    quieten_asyncua()
-    collector = OpcuaCollector([(entry, load(entry.profile, OpcuaProfile, profile_folders))], clock)
-    latest: dict[tuple[str, int], ToolReading] = {}
-    try:
-        async with asyncio.timeout(seconds):
-            await collector.connect()
-        devices = {device.id: device for device in collector.devices}
-        _check_known(tags, entry.id, devices.values())
-        expected = sum(len(device.tags) for device in devices.values())
-        try:
-            async with asyncio.timeout(_SETTLED_S):
-                while len(latest) < expected:
-                    for device_id, samples in (await collector.read()).samples:
-                        device = devices[device_id]
-                        prefix = _prefix(device_id, entry.id)
-                        for row in range(len(samples)):
-                            tag = device.tags[samples.tag[row]]
-                            quality = Quality(int(samples.quality[row]))
-                            value: float | str | None = float(samples.value[row])
-                            if quality is Quality.BAD:
-                                value = None
-                            elif tag.role is Role.STATE:
-                                value = MachineState(int(samples.value[row])).name.lower()
-                            latest[device_id, int(samples.tag[row])] = ToolReading(
-                                prefix + tag.name,
-                                value,
-                                tag.unit,
-                                quality,
-                                int(samples.source_ns[row]),
-                                int(samples.received_ns[row]),
-                            )
-        except TimeoutError:
-            pass  # what has not come by now is not given: the rest is shown
-    finally:
-        await collector.close()
-    wanted = set(tags)
-    readings = [latest[key] for key in sorted(latest)]
-    return [r for r in readings if not wanted or r.tag in wanted or r.tag.rpartition("/")[2] in wanted]
-
-
-def _prefix(device_id: str, entry_id: str) -> str:
-    return "" if device_id == entry_id else device_id.removeprefix(f"{entry_id}/") + "/"
-
-
-def _check_known(tags: Sequence[str], entry_id: str, devices: Iterable[Device]) -> None:
-    known = [_prefix(device.id, entry_id) + tag.name for device in devices for tag in device.tags]
+    profile = load(entry.profile, OpcuaProfile, profile_folders)
+    readings: list[ToolReading] = []
+    async with _space(entry.address, seconds) as space:
+        (recognised,) = await recognise(space, [(entry, profile)])
+        for device_id, machine in zip(device_ids(entry, recognised.machines), recognised.machines, strict=True):
+            prefix = "" if device_id == entry.id else device_id.removeprefix(f"{entry.id}/") + "/"
+            values = await space.read([item.node for item in machine.items])
+            readings.extend(_readings(prefix, machine, values, clock()))
+    known = [r.tag for r in readings]
     unknown = [tag for tag in tags if tag not in known and tag not in {name.rpartition("/")[2] for name in known}]
     if unknown:
         raise ConfigError(
@@ -115,6 +77,31 @@ def _check_known(tags: Sequence[str], entry_id: str, devices: Iterable[Device]) 
             f"没有点 {', '.join(unknown)}。可用：{', '.join(known)}。",
             f"no tag {', '.join(unknown)}; there are: {', '.join(known)}.",
         )
+    return [r for r in readings if not tags or r.tag in tags or r.tag.rpartition("/")[2] in tags]
+
+
+def _readings(prefix: str, machine: Machine, values: Sequence[ua.DataValue], received_ns: int) -> Iterator[ToolReading]:
+    given = [
+        (item, *reading(value, item.convert), source_ns_of(value))
+        for item, value in zip(machine.items, values, strict=True)
+    ]
+    inputs = [row for row in given if row[0].slot is not None]
+    if machine.derive is not None:
+        state = machine.derive([None if quality is Quality.BAD else number for _, number, quality, _ in inputs])
+        worst = max((quality for *_, quality, _ in inputs if quality is not Quality.BAD), default=Quality.GOOD)
+        yield ToolReading(
+            prefix + machine.tags[0].name,
+            None if state is None else state.name.lower(),
+            "",
+            Quality.BAD if state is None else worst,
+            max(source_ns for *_, source_ns in inputs),
+            received_ns,
+        )
+    for item, number, quality, source_ns in given:
+        if item.tag is not None:
+            tag = machine.tags[item.tag]
+            value = None if quality is Quality.BAD else number
+            yield ToolReading(prefix + tag.name, value, tag.unit, quality, source_ns, received_ns)
 
 
 async def browse(address: str, *, seconds: float = 20.0, most: int = 2_000) -> list[Browsed]:

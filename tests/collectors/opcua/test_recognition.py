@@ -247,6 +247,8 @@ async def test_read_gives_each_tag_once_with_its_unit_and_the_state_as_a_word() 
         assert set(readings) == {"state", "energy_import", "power", "parts"}
         assert readings["state"].value in ("running", "idle", "fault", "off")
         assert readings["energy_import"].unit == "kWh"
+        assert readings["energy_import"].value == pytest.approx(still.energy_kwh, abs=0.1)
+        assert all(r.source_ns > 0 for r in readings.values())
         only = await tools.read_once(given, ["parts"], time.time_ns)
         assert [r.tag for r in only] == ["parts"]
         with pytest.raises(ConfigError, match="energy_import"):
