@@ -73,9 +73,11 @@ class ModbusStation:
         """Seconds by which each reply of a unit is late."""
         self.exceptions: dict[int, int] = {}
         """Exception code with which a unit answers every read."""
+        self.connections = 0
+        """Connections taken so far."""
         self.mangle: Mangle | None = None
         """How each reply frame arrives: the pieces that are written one after the other."""
-        self._ledger = ledger
+        self.ledger = ledger
         self._port = port
         self._period_s = period_s
         self._framing = framing
@@ -102,7 +104,7 @@ class ModbusStation:
         """Listen and serve. A second call changes nothing."""
         if self._ticker is not None:
             return
-        self._refresh()
+        self.refresh()
         if self._framing == "serial":
             self._line = _Line(self._receive_rtu)
         else:
@@ -157,9 +159,10 @@ class ModbusStation:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._period_s)
-            self._refresh()
+            self.refresh()
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Bring every register to the clock's time, as happens each period."""
         now_s = self._clock()
         for unit, (name, machine) in self.units.items():
             machine.advance(now_s)
@@ -167,6 +170,7 @@ class ModbusStation:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections += 1
         try:
             if self._framing == "tcp":
                 await self._serve_tcp(reader, writer)
@@ -268,7 +272,7 @@ class ModbusStation:
         parts = image.parts if holds(register_map.parts_at) else None
         state = image.state if holds(register_map.state_at) else None
         if quantity is not None or parts is not None or state is not None:
-            self._ledger.served(machine.id, self._clock(), state=state, quantity=quantity, parts=parts)
+            self.ledger.served(machine.id, self._clock(), state=state, quantity=quantity, parts=parts)
 
     def _identify(self, unit: int, pdu: bytes) -> bytes:
         """Read device identification, basic category, as one stream (MEI 14)."""

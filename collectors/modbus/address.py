@@ -46,7 +46,7 @@ def parse_address(address: str) -> LinkAddress:
     if parts.scheme == "modbus-rtu":
         return _serial(parts.path, parts.netloc, parts.query)
     try:
-        port = parts.port or MODBUS_PORT
+        port = MODBUS_PORT if parts.port is None else parts.port
     except ValueError:
         port = 0
     if not parts.hostname or not 0 < port < 65536 or parts.path not in ("", "/") or parts.query:

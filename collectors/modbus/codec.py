@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ _MAX_DIGIT: Final = 9
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Column = TypeVar("Column", bound=NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,13 @@ class Decoder:
             families.append(_family(kind, members, rows, profile))
             ordered += members
         self._families = tuple(families)
-        self.tag: NDArray[np.uint16] = np.array([place.tag for place in ordered], np.uint16)
+        self.tag = _constant(np.array([place.tag for place in ordered], np.uint16))
         self.first_byte: NDArray[np.intp] = np.array([place.at_byte for place in ordered], np.intp)
         """Where each row's bytes begin: tells which request brought it."""
+        self.all_good = _constant(np.zeros(len(ordered), np.uint8))
+        """Qualities of a poll without a bad value, shared by all of them."""
+        self.no_source = _constant(np.zeros(len(ordered), np.int64))
+        """Modbus carries no source time."""
         divisor, factor = _divisors_and_factors([place.point for place in ordered])
         self._divisor = divisor if np.any(divisor != 1.0) else None
         self._factor = factor if np.any(factor != 1.0) else None
@@ -114,6 +119,12 @@ class Decoder:
         if self._offset is not None:
             values += self._offset
         return values, bad
+
+
+def _constant(column: Column) -> Column:
+    """Shared between batches, so nobody may write into it."""
+    column.flags.writeable = False
+    return column
 
 
 def _family(kind: str, members: Sequence[Place], rows: slice, profile: ModbusProfile) -> _Family:

@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collectors.modbus.device import PolledDevice, Schedule, samples_of
+from collectors.modbus.device import PolledDevice, Schedule, reading_of
 from collectors.modbus.framing import DoubtError
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from
 from collectors.modbus.link import Link, SilentError
-from collectors.model import Batch, Clock, Device, LinkError, Proof, Quality, Samples, Trouble
+from collectors.model import Batch, Clock, Device, LinkError, Proof, Samples, Trouble
 
 RECONNECT_S: Final = 2.0
 _HAND_OVER_AFTER_NS: Final = 200_000_000
@@ -213,16 +213,15 @@ class ModbusCollector:
     def _finish(self, progress: _Progress) -> None:
         device, poll = progress.device, progress.schedule.poll
         now_ns = progress.received_ns[-1]
-        samples = samples_of(poll, progress.replies, progress.received_ns)
+        samples, good_ns = reading_of(poll, progress.replies, progress.received_ns)
         if progress.is_silent:
             device.breaker.missed(now_ns)
         else:
             device.breaker.answered()
-        good = samples.quality != Quality.BAD
         self._samples.append((device.device.id, samples))
         self._first_ns = self._first_ns or now_ns
-        if good.any():
-            self._proofs.append(Proof(device.device.id, int(samples.received_ns[good].max()), device.device.liveness_s))
+        if good_ns:
+            self._proofs.append(Proof(device.device.id, good_ns, device.device.liveness_s))
             if device.wants_identification and device not in self._to_identify:
                 self._to_identify.append(device)
         self._tell(device, progress)

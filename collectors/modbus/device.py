@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from collectors.modbus.breaker import Breaker
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.plan import Poll, Request, polls_of
-from collectors.modbus.profile import ModbusProfile, load_modbus
+from collectors.modbus.profile import ModbusProfile
 from collectors.model import Device, Identity, Quality, Samples
 from metrics.record import Evidence
 
 _NS: Final = 1_000_000_000
+_BAD: Final = int(Quality.BAD)
 
 
 @dataclass(slots=True)
@@ -66,9 +65,8 @@ class PolledDevice:
         self.device = replace(self.device, identity=identity, evidence=evidence)
 
 
-def polled_device(entry: ModbusEntry, breaker: Breaker, profile_folders: Sequence[Path]) -> PolledDevice:
-    """Build a device from its entry. Raises FileError where its profile is missing or wrong."""
-    profile = load_modbus(entry.profile, profile_folders)
+def polled_device(entry: ModbusEntry, profile: ModbusProfile, breaker: Breaker) -> PolledDevice:
+    """Build a device from its entry and its profile."""
     counter = profile.counter
     thresholds = entry.power_thresholds or profile.power_thresholds
     url = entry.link_address.url
@@ -109,7 +107,15 @@ def _named_by(profile: ModbusProfile) -> Identity:
     )
 
 
-def samples_of(poll: Poll, replies: Sequence[bytes | None], received_ns: Sequence[int]) -> Samples:
+class Reading(NamedTuple):
+    """What one poll brought."""
+
+    samples: Samples
+    good_ns: int
+    """Time of the latest reply with a good value; 0 where there is none."""
+
+
+def reading_of(poll: Poll, replies: Sequence[bytes | None], received_ns: Sequence[int]) -> Reading:
     """Columns of one poll. A request without data (None) gives BAD rows; times are those of each reply."""
     decoder = poll.decoder
     whole = replies[0] if len(replies) == 1 else None
@@ -124,11 +130,13 @@ def samples_of(poll: Poll, replies: Sequence[bytes | None], received_ns: Sequenc
         absent = np.isin(poll.request_of_row, missing)
         bad = absent if bad is None else bad | absent
         values[absent] = np.nan
-    rows = len(values)
-    times: NDArray[np.int64]
     if len(received_ns) == 1:
-        times = np.full(rows, received_ns[0], np.int64)
+        times = np.empty(len(values), np.int64)
+        times.fill(received_ns[0])
     else:
-        times = np.asarray(received_ns, np.int64)[np.asarray(poll.request_of_row, np.intp)]
-    quality = np.zeros(rows, np.uint8) if bad is None else np.where(bad, Quality.BAD, Quality.GOOD).astype(np.uint8)
-    return Samples(decoder.tag, values, quality, np.zeros(rows, np.int64), times)
+        times = np.asarray(received_ns, np.int64)[poll.request_of_row]
+    if bad is None:
+        return Reading(Samples(decoder.tag, values, decoder.all_good, decoder.no_source, times), received_ns[-1])
+    quality = bad * np.uint8(_BAD)
+    good = times[~bad]
+    return Reading(Samples(decoder.tag, values, quality, decoder.no_source, times), int(good.max()) if good.size else 0)

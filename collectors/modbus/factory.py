@@ -12,6 +12,7 @@ from collectors.modbus.collector import ModbusCollector
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.device import PolledDevice, polled_device
 from collectors.modbus.link import Link
+from collectors.modbus.profile import ModbusProfile, Serial, load_modbus
 from collectors.model import Clock, ConfigError
 
 
@@ -26,17 +27,35 @@ def collectors_for(
     links: dict[tuple[str, int | str], LinkAddress] = {}
     devices: dict[tuple[str, int | str], list[PolledDevice]] = {}
     breakers: dict[tuple[str, int | str, int], Breaker] = {}
+    profiles: dict[str, ModbusProfile] = {}
     for entry in entries:
+        if entry.profile not in profiles:
+            profiles[entry.profile] = load_modbus(entry.profile, profile_folders)
         address = entry.link_address
         first = links.setdefault(address.place, address)
         if first != address:
             raise _contradiction(first, address)
         breaker = breakers.setdefault((*address.place, entry.unit), Breaker())
-        devices.setdefault(address.place, []).append(polled_device(entry, breaker, profile_folders))
+        devices.setdefault(address.place, []).append(polled_device(entry, profiles[entry.profile], breaker))
     return [
-        ModbusCollector(Link(links[place], members[0].profile.serial), members, clock)
+        ModbusCollector(Link(links[place], _line_settings(links[place], members)), members, clock)
         for place, members in devices.items()
     ]
+
+
+def _line_settings(address: LinkAddress, members: Sequence[PolledDevice]) -> Serial:
+    """Factory settings of a line's devices, where the address says nothing of its own."""
+    settings = {member.profile.serial for member in members}
+    stated = None not in (address.baudrate, address.parity, address.stop_bits)
+    if address.kind == "serial" and len(settings) > 1 and not stated:
+        raise ConfigError(
+            "modbus.line-settings",
+            f"{address.url} 上的设备出厂串口参数不同，无法确定用哪一个。",
+            f"the devices on {address.url} have different factory line settings.",
+            "在地址里写明 baudrate、parity 和 stop_bits，并把所有设备设成一样。",
+            "state baudrate, parity and stop_bits in the address and set all devices alike.",
+        )
+    return members[0].profile.serial
 
 
 def _contradiction(first: LinkAddress, second: LinkAddress) -> ConfigError:

@@ -55,8 +55,11 @@ class Framing(Protocol):
     def feed(self, data: bytes) -> bytes | None:
         """Take what arrived; the reply's PDU once it is whole. Raises DoubtError."""
 
-    def give_up(self) -> None:
-        """The pending request waits no longer; should its reply still come, it is late."""
+    def give_up(self) -> bool:
+        """The pending request waits no longer; should its reply still come, it is late.
+
+        True where half a reply has come: the rest must not be taken for the beginning of another.
+        """
 
     def reset(self) -> None:
         """A fresh link: nothing pending, nothing half received."""
@@ -104,14 +107,14 @@ class TcpFraming:
         self._buffer = bytes(buffer)
         return reply
 
-    def give_up(self) -> None:
-        """The pending request waits no longer; should its reply still come, it is late."""
-        if self._pending is None:
-            return
-        self._pending = None
-        self._given_up[self._transaction] = None
-        if len(self._given_up) > _MAX_GIVEN_UP:
-            del self._given_up[next(iter(self._given_up))]
+    def give_up(self) -> bool:
+        """The pending request waits no longer; True where half a reply has come."""
+        if self._pending is not None:
+            self._pending = None
+            self._given_up[self._transaction] = None
+            if len(self._given_up) > _MAX_GIVEN_UP:
+                del self._given_up[next(iter(self._given_up))]
+        return bool(self._buffer)
 
     def reset(self) -> None:
         """A fresh link: nothing pending, nothing half received."""
@@ -173,11 +176,12 @@ class SerialFraming:
                 return exchange
         return None
 
-    def give_up(self) -> None:
-        """The pending request waits no longer; should its reply still come, it is late."""
+    def give_up(self) -> bool:
+        """The pending request waits no longer; True where half a reply has come."""
         if self._pending is not None:
             self._given_up = [*self._given_up[-_MAX_GIVEN_UP:], self._pending]
             self._pending = None
+        return bool(self._buffer)
 
     def reset(self) -> None:
         """A fresh link: nothing pending, nothing half received."""

@@ -136,7 +136,8 @@ class Link:
         finally:
             timer.cancel()
             self._waiting = None
-            self._framing.give_up()  # nothing is pending after a reply: then this does nothing
+            if self._framing.give_up():  # nothing is pending and nothing left over after a whole reply
+                self._stale = True
         self.missed_in_a_row = 0
         return reply
 

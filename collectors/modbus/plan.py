@@ -7,6 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from collectors.modbus.codec import Decoder, Place
 from collectors.modbus.profile import FUNCTION_OF, REGISTERS_OF, ModbusProfile, Point
 
@@ -40,7 +43,7 @@ class Poll:
     every_s: float
     requests: tuple[Request, ...]
     decoder: Decoder
-    request_of_row: tuple[int, ...]
+    request_of_row: NDArray[np.intp]
     """Index of the request that brings each row of the decoder."""
 
 
@@ -88,7 +91,7 @@ def _poll(profile: ModbusProfile, every_s: float, apart: Collection[Request]) ->
     ends: list[int] = []
     for request in requests:
         ends.append((ends[-1] if ends else 0) + request.reply_bytes)
-    rows = tuple(next(i for i, end in enumerate(ends) if first < end) for first in decoder.first_byte.tolist())
+    rows = np.searchsorted(np.asarray(ends), decoder.first_byte, side="right")
     return Poll(every_s, tuple(requests), decoder, rows)
 
 

@@ -12,7 +12,7 @@ from collectors.findings import Found, ToolReading
 from collectors.modbus.address import parse_address
 from collectors.modbus.breaker import Breaker
 from collectors.modbus.config import ModbusEntry
-from collectors.modbus.device import PolledDevice, polled_device, samples_of
+from collectors.modbus.device import PolledDevice, polled_device, reading_of
 from collectors.modbus.framing import DoubtError
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from
@@ -39,7 +39,7 @@ async def read_once(
     Raises LinkError where the link cannot be made or the unit does not answer, ConfigError for a tag
     that the profile does not have, FileError where the profile is missing or wrong.
     """
-    device = polled_device(entry, Breaker(), profile_folders)
+    device = polled_device(entry, load_modbus(entry.profile, profile_folders), Breaker())
     known = [tag.name for tag in device.device.tags]
     unknown = [tag for tag in tags if tag not in known]
     if unknown:
@@ -72,7 +72,7 @@ async def _read_poll(link: Link, device: PolledDevice, poll: Poll, clock: Clock)
             "检查设备电源、接线（A/B 是否接反）、站号和波特率。",
             "check the device's power, its wiring (A and B swapped?), unit id and baud rate.",
         )
-    samples = samples_of(poll, replies, [clock()] * len(replies))
+    samples = reading_of(poll, replies, [clock()] * len(replies)).samples
     found = {}
     for index, value, quality, received_ns in zip(
         samples.tag.tolist(),
@@ -178,7 +178,7 @@ async def _look_at(link: Link, unit: int, candidates: Sequence[_Candidate]) -> F
 
 
 def _fits(candidate: _Candidate, replies: Sequence[bytes | None]) -> bool:
-    samples = samples_of(candidate.poll, replies, [0] * len(replies))
+    samples = reading_of(candidate.poll, replies, [0] * len(replies)).samples
     values = {
         candidate.profile.tags[tag].name: value
         for tag, value in zip(samples.tag.tolist(), samples.value.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The Modbus collector keeps the contract of all collectors, on every framing."""
+"""The Modbus collector keeps the contract of all collectors, on a network and on a line."""
 
 from __future__ import annotations
 
@@ -68,10 +68,6 @@ class TestModbusTcp(CollectorContract):
             yield ModbusPlant(simulator, fast_profiles(tmp_path / "profiles"))
         finally:
             await simulator.stop()
-
-
-class TestModbusRtuOverTcp(TestModbusTcp):
-    framing = "rtu"
 
 
 class TestModbusSerialLine(TestModbusTcp):

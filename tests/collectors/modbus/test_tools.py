@@ -1,0 +1,107 @@
+"""Scan and read against a station, as the person at the cabinet uses them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from collectors.modbus.config import ModbusEntry
+from collectors.modbus.tools import read_once, scan
+from collectors.model import ConfigError, LinkError, Quality
+from metrics.record import Evidence
+from simulators.ledger import Ledger
+from simulators.modbus_server import ModbusStation
+from simulators.physics import Machine
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[ModbusStation]:
+    plc = Machine("moulding-1", "moulding", seed=3, start_energy_kwh=100, manufacturer="示例机械", model="SM-160")
+    units = {
+        1: ("moulding-plc", plc),
+        2: ("sdm630", Machine("m2", "meter-electricity", start_energy_kwh=200)),
+        4: ("sdm120", Machine("m4", "meter-electricity")),
+        5: ("dtsu666", Machine("m5", "meter-electricity")),
+        6: ("dtsu666-401e", Machine("m6", "meter-electricity")),
+        7: ("iem3000", Machine("m7", "meter-electricity")),
+        8: ("pac3200", Machine("m8", "meter-electricity")),
+        9: ("water-meter", Machine("m9", "meter-water")),
+    }
+    station = ModbusStation(units, Ledger())
+    await station.start()
+    yield station
+    await station.stop()
+
+
+def entry(address: str, profile: str, unit: int = 1) -> ModbusEntry:
+    return ModbusEntry(id="it", profile=profile, address=address, unit=unit, timeout_ms=300)
+
+
+async def test_read_brings_every_tag_with_its_unit_in_the_profile_s_order(simulator: ModbusStation) -> None:
+    before_ns = time.time_ns()
+    readings = await read_once(entry(simulator.address, "plc-moulding"), [], time.time_ns)
+    assert [reading.tag for reading in readings][:3] == ["sheet_version", "state", "parts"]
+    by_tag = {reading.tag: reading for reading in readings}
+    assert by_tag["state"].value == simulator.units[1][1].state
+    assert by_tag["energy_import"].value == pytest.approx(simulator.units[1][1].energy_kwh, abs=0.02)
+    assert by_tag["energy_import"].unit == "kWh"
+    assert by_tag["oil_temperature"].value is None
+    assert by_tag["oil_temperature"].quality is Quality.BAD
+    assert all(before_ns <= reading.received_ns <= time.time_ns() for reading in readings)
+    assert all(reading.source_ns == 0 for reading in readings)
+
+
+async def test_read_brings_only_the_tags_asked_for(simulator: ModbusStation) -> None:
+    readings = await read_once(entry(simulator.address, "eastron-sdm630", 2), ["power", "frequency"], time.time_ns)
+    assert [(reading.tag, reading.unit) for reading in readings] == [("power", "kW"), ("frequency", "Hz")]
+    assert readings[1].value == pytest.approx(50.01, abs=1e-3)
+
+
+async def test_a_tag_that_the_profile_lacks_is_named_with_those_it_has(simulator: ModbusStation) -> None:
+    with pytest.raises(ConfigError) as failure:
+        await read_once(entry(simulator.address, "eastron-sdm630", 2), ["volt"], time.time_ns)
+    assert "voltage_l1" in failure.value.next_en
+
+
+async def test_a_silent_unit_and_a_dead_address_are_link_errors(simulator: ModbusStation) -> None:
+    with pytest.raises(LinkError) as silent:
+        await read_once(entry(simulator.address, "eastron-sdm630", 99), [], time.time_ns)
+    assert silent.value.code == "modbus.unit-silent"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = f"modbus-tcp://127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(LinkError) as dead:
+        await read_once(entry(nobody, "eastron-sdm630"), [], time.time_ns)
+    assert dead.value.code == "modbus.refused"
+    with pytest.raises(LinkError):
+        await scan(nobody, 1, time.time_ns)
+
+
+async def test_scan_finds_every_unit_and_tells_the_models_apart(simulator: ModbusStation) -> None:
+    found = {one.unit: one for one in await scan(simulator.address, 2.5, time.time_ns)}
+    assert {unit: (one.profile, one.device_class) for unit, one in found.items()} == {
+        1: ("plc-moulding", "injection-moulding"),
+        2: ("eastron-sdm630", "meter-electricity"),
+        4: ("eastron-sdm120", "meter-electricity"),
+        5: ("chint-dtsu666", "meter-electricity"),
+        6: ("chint-dtsu666-401e", "meter-electricity"),
+        7: ("schneider-iem3000", "meter-electricity"),
+        8: ("siemens-pac3200", "meter-electricity"),
+        9: ("", "plc"),
+    }
+    assert (found[1].identity.manufacturer, found[1].identity.model) == ("示例机械", "SM-160")
+    assert found[1].evidence is Evidence.SELF_IDENTIFIED
+    assert found[2].evidence is Evidence.NATIVE
+    assert found[2].identity.manufacturer == "Eastron"
+    assert simulator.writes == 0
+
+
+async def test_scan_ends_in_time_and_refuses_an_address_that_is_none(simulator: ModbusStation) -> None:
+    started = time.monotonic()
+    await scan(simulator.address, 0.5, time.time_ns)
+    assert time.monotonic() - started < 2
+    with pytest.raises(ConfigError, match="host:port"):
+        await scan("modbus-tcp://:502", 1, time.time_ns)
