@@ -118,7 +118,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     from collectors.model import CollectorError
     from collectors.strict_yaml import FileError
     from gateway.clock import TimeLine
-    from gateway.runner import make_links
+    from gateway.links import make_links
 
     plant = _load(config, as_json)
     try:

@@ -12,7 +12,8 @@ import numpy as np
 from collectors.model import CollectorError, Device, Quality, Role, Samples, Trouble
 from gateway.clock import TimeLine
 from gateway.config import PlantConfig
-from gateway.runner import CLOSE_TIMEOUT_S, Link, make_links
+from gateway.links import Link, make_links
+from gateway.runner import CLOSE_TIMEOUT_S
 from gateway.windows import STATE_NAMES
 
 

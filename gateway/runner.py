@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import random
 import signal
 import sqlite3
@@ -21,12 +20,13 @@ from collectors.model import FOREVER_S, Batch, Clock, ConfigError, Device, LinkE
 from gateway import checkpoint, status
 from gateway.account import Row
 from gateway.clock import NS_PER_S, TimeLine
-from gateway.config import PlantConfig
+from gateway.config import ENTRY_MODELS, PlantConfig
+from gateway.links import Link, make_links
 from gateway.outbox import Outbox, OutboxThread
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.windows import NO_FLAGS, Windows
-from gateway.wire import Announcement
+from gateway.wire import Announcement, DevicePresence
 
 TICK_S: Final = 0.25
 NOT_WATCHING_NS: Final = 5 * NS_PER_S
@@ -42,34 +42,12 @@ _log = structlog.get_logger("gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A collector and the protocol it speaks."""
-
-    protocol: str
-    collector: Collector
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
     """How a run ends and what it shows. `seconds` counts from the first accepted sample."""
 
     seconds: float | None = None
     close_short: bool = False
     status_file: Path | None = None
-
-
-def make_links(config: PlantConfig, clock: Clock) -> list[Link]:
-    """The collectors of every configured entry; imports only the protocols in use.
-
-    Raises FileError, ConfigError: before anything is opened.
-    """
-    links: list[Link] = []
-    for protocol, entries in config.entries.items():
-        factory = importlib.import_module(f"collectors.{protocol}.factory")
-        state_folder = config.gateway.data_dir / protocol
-        found = factory.collectors_for(entries, clock, config.gateway.profile_folders, state_folder)
-        links.extend(Link(protocol, collector) for collector in found)
-    return links
 
 
 @dataclass(slots=True)
@@ -104,8 +82,8 @@ class Gateway:
             shed=self.shed_counts,
             presence_s=self.config.gateway.presence_s,
         )
-        for link in self.links:
-            self.samples.setdefault(link.protocol, 0)
+        for protocol in ENTRY_MODELS:
+            self.samples.setdefault(protocol, 0)
 
     def shed_counts(self) -> dict[str, int]:
         """Everything dropped since the outbox was made, by reason."""
@@ -136,6 +114,7 @@ class Gateway:
 
     async def _finish(self) -> int:
         now_ns = self.clock()
+        devices = self.windows.presence(now_ns)
         delivered = True
         if self.options.close_short:
             self._unwritten += self.windows.close_short(now_ns, self.clock.flags())
@@ -144,7 +123,7 @@ class Gateway:
         else:
             await self._write(now_ns)
         if self.options.status_file is not None:
-            await asyncio.to_thread(status.write, self.options.status_file, self.summary())
+            await asyncio.to_thread(status.write, self.options.status_file, self.summary(devices))
         _log.info("stopped", records_written=self.records_written, unsent=self.uplink.depth.unsent)
         return 0 if delivered else 1
 
@@ -414,10 +393,10 @@ class Gateway:
                 )
             await asyncio.sleep(STATUS_S)
 
-    def summary(self) -> dict[str, Any]:
-        """How the gateway is, for the status file."""
+    def summary(self, devices: list[DevicePresence] | None = None) -> dict[str, Any]:
+        """How the gateway is, for the status file; `devices` as they were judged, by default now."""
         now_ns = self.clock()
-        devices = self.windows.presence(now_ns)
+        devices = self.windows.presence(now_ns) if devices is None else devices
         depth = self.uplink.depth
         return {
             "gateway": self.config.site,

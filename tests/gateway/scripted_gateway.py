@@ -13,8 +13,9 @@ from pathlib import Path
 from collectors.entries import DeviceEntry
 from collectors.model import Clock
 from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
+from gateway.links import Link
 from gateway.logs import set_up
-from gateway.runner import Link, Options, run
+from gateway.runner import Options, run
 from tests.gateway.scripted import ScriptedCollector, steady
 
 DEVICES = ("m-1", "m-2")

@@ -7,7 +7,7 @@ import pytest
 from collectors.strict_yaml import FileError
 from gateway.clock import TimeLine
 from gateway.config import load
-from gateway.runner import make_links
+from gateway.links import make_links
 
 CASES = Path(__file__).parent / "cases"
 GOOD = """

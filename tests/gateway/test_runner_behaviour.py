@@ -14,7 +14,8 @@ import pytest
 from collectors.model import Batch, Clock, ConfigError, LinkError, Trouble
 from gateway import runner
 from gateway.config import PlantConfig
-from gateway.runner import Gateway, Link, Options
+from gateway.links import Link
+from gateway.runner import Gateway, Options
 from metrics.record import Flag
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.scripted import ScriptedCollector, steady
@@ -82,6 +83,7 @@ async def test_from_a_machine_to_the_county(
     assert summary["samples"]["modbus"] == gateway.samples["modbus"]
     assert summary["records_written"] == len(county.rows)
     assert summary["batches_unsent"] == 0
+    assert summary["connected_devices"] == 1
     assert summary["shed"] == {}
     assert summary["troubles"] == []
 

@@ -1,0 +1,32 @@
+"""The collectors of a plant's file, made without opening anything."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from collectors.base import Collector
+from collectors.model import Clock
+from gateway.config import PlantConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A collector and the protocol it speaks."""
+
+    protocol: str
+    collector: Collector
+
+
+def make_links(config: PlantConfig, clock: Clock) -> list[Link]:
+    """The collectors of every configured entry; imports only the protocols in use.
+
+    Raises FileError, ConfigError: before anything is opened.
+    """
+    links: list[Link] = []
+    for protocol, entries in config.entries.items():
+        factory = importlib.import_module(f"collectors.{protocol}.factory")
+        state_folder = config.gateway.data_dir / protocol
+        found = factory.collectors_for(entries, clock, config.gateway.profile_folders, state_folder)
+        links.extend(Link(protocol, collector) for collector in found)
+    return links

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from simulators.ledger import Ledger
+from simulators.modbus_server import ModbusStation
+from simulators.physics import Machine
+from tests.gateway.county_stub import CREDENTIAL, CountyStub
+from tests.gateway.test_uplink import until
+
+CASES = Path(__file__).parent / "cases"
+ROOT = Path(__file__).parents[2]
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def invoke_beside(*arguments: str) -> tuple[int, str, str]:
+    """The command in a process of its own, while this one goes on serving."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway.cli", *arguments),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def station() -> AsyncIterator[ModbusStation]:
+    made = ModbusStation({3: ("sdm630", Machine("meter-main", "meter-electricity"))}, Ledger())
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def plant_file(folder: Path, address: str, url: str = "http://127.0.0.1:9", unit: int = 3) -> Path:
+    (folder / "credential").write_text(CREDENTIAL)
+    path = folder / "plant.yaml"
+    path.write_text(
+        f"""
+site: g-1
+uplink: {{url: "{url}", credential_file: credential}}
+gateway: {{window_s: 10, checkpoint_s: 0.2}}
+devices:
+  - {{id: meter-main, profile: eastron-sdm630, address: "{address}", unit: {unit}}}
+"""
+    )
+    return path
+
+
+def test_check_of_a_good_file(tmp_path: Path) -> None:
+    path = plant_file(tmp_path, "modbus-tcp://127.0.0.1:502")
+    code, out, _ = invoke("check", "--config", str(path))
+    assert code == 0
+    assert "no problem" in out
+    assert "没有问题" in out
+    code, out, _ = invoke("check", "--config", str(path), "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["ok"] is True
+    assert answer["devices"][0] == {
+        "id": "meter-main",
+        "protocol": "modbus",
+        "profile": "eastron-sdm630",
+        "address": "modbus-tcp://127.0.0.1:502",
+    }
+
+
+def test_check_of_a_wrong_file() -> None:
+    path = str(CASES / "twice_the_same_id" / "plant.yaml")
+    code, out, err = invoke("check", "--config", path)
+    assert code == 1
+    assert out == ""
+    assert "plant.yaml:5" in err
+    code, out, _ = invoke("check", "--config", path, "--json")
+    assert code == 1
+    (problem,) = json.loads(out)["problems"]
+    assert (problem["line"], problem["key"], problem["value"]) == (5, "devices[1].id", "meter-main")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["run"],
+        ["nonsense"],
+        ["scan"],
+        ["scan", "http://x"],
+        ["read", "modbus-tcp://h:1"],
+        ["browse", "mqtt://h"],
+    ],
+)
+def test_a_wrong_call_ends_with_2(arguments: list[str]) -> None:
+    assert invoke(*arguments)[0] == 2
+
+
+def test_a_wrong_file_is_told_before_anything_is_opened(tmp_path: Path) -> None:
+    code, _, err = invoke("run", "--config", str(CASES / "unknown_key" / "plant.yaml"))
+    assert code == 1
+    assert "gatewy" in err
+    assert not (CASES / "unknown_key" / "plantpulse-data").exists()
+
+
+def test_profiles_are_listed() -> None:
+    code, out, _ = invoke("profiles", "--json")
+    listed: list[dict[str, Any]] = json.loads(out)
+    assert code == 0
+    assert all(set(p) == {"name", "class", "brand", "models"} for p in listed)
+    assert "eastron-sdm630" in {p["name"] for p in listed}
+
+
+async def test_scan_and_read_answer_in_the_agreed_form(station: ModbusStation) -> None:
+    code, out, err = await invoke_beside("scan", station.address, "--seconds", "2", "--json")
+    assert code == 0, err
+    (found,) = json.loads(out)
+    assert (found["address"], found["unit"], found["class"]) == (station.address, 3, "meter-electricity")
+    assert set(found) == {"address", "unit", "class", "profile", "identity", "evidence"}
+    assert set(found["identity"]) == {"manufacturer", "model", "serial"}
+    code, out, err = await invoke_beside(
+        *("read", station.address, "--profile", "eastron-sdm630", "--unit", "3", "--tag", "energy_import", "--json")
+    )
+    assert code == 0, err
+    (reading,) = json.loads(out)
+    assert set(reading) == {"tag", "value", "unit", "quality", "source_time", "received_time"}
+    assert (reading["tag"], reading["unit"], reading["quality"], reading["source_time"]) == (
+        "energy_import",
+        "kWh",
+        "good",
+        None,
+    )
+    assert reading["received_time"].endswith("Z")
+
+
+async def test_probe_says_which_device_answers(station: ModbusStation, tmp_path: Path) -> None:
+    code, out, err = await invoke_beside("probe", "--config", str(plant_file(tmp_path, station.address)), "--json")
+    assert code == 0, err
+    (result,) = json.loads(out)
+    assert result["ok"] is True
+    assert result["devices"][0]["values"]["energy_import"] >= 0
+    silent = plant_file(tmp_path, station.address, unit=9)
+    code, out, _ = await invoke_beside("probe", "--config", str(silent), "--seconds", "1")
+    assert code == 1
+    assert "✗ meter-main" in out
+
+
+async def test_run_until_sigterm_delivers_everything(station: ModbusStation, tmp_path: Path) -> None:
+    status = tmp_path / "status.json"
+    async with CountyStub() as county:
+        path = plant_file(tmp_path, station.address, county.url)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "gateway.cli", "run", "--config", str(path)),
+            *("--close-short-on-stop", "--status-file", str(status)),
+            cwd=ROOT,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            await county.until(lambda: county.live and county.live[-1].devices[0].connected)
+            await until(lambda: status.exists())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        summary = json.loads(status.read_text())
+        assert summary["batches_unsent"] == 0
+        assert summary["samples"]["modbus"] > 0
+        assert summary["records_written"] == len(county.rows) > 0
+        assert county.total("meter-main", "connected") > 0
