@@ -1653,7 +1653,7 @@ export interface operations {
     list_indicators_api_v1_indicators_get: {
         parameters: {
             query?: {
-                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CREDIT-CODE`; default: all one may see */
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see */
                 scope?: string | null;
                 /** @description `2026-11-23`, `2026-11`, `2026-Q4` or `2026` in Asia/Shanghai; default: the present month */
                 period?: string | null;
@@ -1716,7 +1716,7 @@ export interface operations {
     explain_indicator_api_v1_indicators__id__explain_get: {
         parameters: {
             query?: {
-                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CREDIT-CODE`; default: all one may see */
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see */
                 scope?: string | null;
                 /** @description `2026-11-23`, `2026-11`, `2026-Q4` or `2026` in Asia/Shanghai; default: the present month */
                 period?: string | null;
@@ -1781,7 +1781,7 @@ export interface operations {
     indicator_series_api_v1_indicators__id__series_get: {
         parameters: {
             query?: {
-                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CREDIT-CODE`; default: all one may see */
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see */
                 scope?: string | null;
                 kind?: "day" | "month";
                 periods?: number;

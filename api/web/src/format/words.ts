@@ -19,3 +19,9 @@ export function controlText(control: Asset['control']): string {
 export function roleText(role: string): string {
   return word(`role.${role}`, role)
 }
+
+/** A unit as it is printed: `m³` for `m3`, nothing for a plain number. */
+export function unitText(unit: string): string {
+  if (unit === '1') return ''
+  return unit === 'm3' ? 'm³' : word(`unit.${unit}`, unit)
+}

@@ -164,6 +164,13 @@ export const en: Record<keyof typeof zh, string> = {
   'class.meter-electricity': 'electricity meter',
   'class.meter-water': 'water meter',
   'class.meter-gas': 'gas meter',
+  'class.lathe': 'lathe',
+  'class.milling': 'milling machine',
+  'class.grinding': 'grinder',
+  'class.edm': 'spark eroder',
+  'class.press': 'press',
+  'class.stamping': 'stamping press',
+  'class.assembly': 'assembly machine',
   'class.mqtt-device': 'MQTT device',
   'class.sparkplug-device': 'Sparkplug device',
 
@@ -276,6 +283,10 @@ export const en: Record<keyof typeof zh, string> = {
   'series.indicator': 'Indicator',
   'series.message': '{first} to {last}: {count} days with a value; latest {value} {unit}',
   'series.alt': 'Line: monitored value. Band: interval. The numbers are in the table.',
+
+  'unit.d': 'd',
+  'unit.h': 'h',
+  'unit.pieces': 'pieces',
 
   'search.label': 'Find',
   'search.hint': 'name, number or code',

@@ -160,6 +160,13 @@ export const zh = {
   'class.meter-electricity': '电表',
   'class.meter-water': '水表',
   'class.meter-gas': '气表',
+  'class.lathe': '车床',
+  'class.milling': '铣床',
+  'class.grinding': '磨床',
+  'class.edm': '电火花机床',
+  'class.press': '压力机',
+  'class.stamping': '冲床',
+  'class.assembly': '装配设备',
   'class.mqtt-device': 'MQTT 设备',
   'class.sparkplug-device': 'Sparkplug 设备',
 
@@ -272,6 +279,10 @@ export const zh = {
   'series.indicator': '指标',
   'series.message': '{first} 至 {last}，{count} 日有数值；最近 {value} {unit}',
   'series.alt': '折线为监测值，阴影为区间；数据见表。',
+
+  'unit.d': '天',
+  'unit.h': '小时',
+  'unit.pieces': '件',
 
   'search.label': '查找',
   'search.hint': '名称、编号或代码',
