@@ -12,6 +12,8 @@ UA: Final = "http://opcfoundation.org/UA/"
 _BATCH: Final = 100
 """Nodes per request: what the smallest servers permit."""
 _MOST_REFERENCES: Final = 1_000
+MOST_NODES: Final = 5_000
+"""Nodes looked at below one machine; nobody's state or counter lies behind more."""
 
 NOT_ENTERED: Final = frozenset(
     {
@@ -102,7 +104,7 @@ class AddressSpace:
             ua.NodeClass.Object | ua.NodeClass.Variable,
         )
 
-    async def below(self, root: ua.NodeId, *, depth: int = 10, most: int = 5_000) -> list[Found]:
+    async def below(self, root: ua.NodeId, *, depth: int = 10, most: int = MOST_NODES) -> list[Found]:
         """Everything below a node, nearest first, each node once, without what NOT_ENTERED names."""
         found: list[Found] = []
         seen = {root}

@@ -365,6 +365,8 @@ async def recognise(space: AddressSpace, entries: Sequence[tuple[OpcuaEntry, Opc
         taken = [m for m in free if not profile.classes or m.device_class in profile.classes]
         free = [m for m in free if m not in taken]
         trouble = None if taken else _nothing(entry, shown)
+        if len(taken) > _MOST_DEVICES_PER_ENTRY:
+            trouble = _too_many(entry, len(taken))
         found.append(Recognised(entry, profile, taken[:_MOST_DEVICES_PER_ENTRY], trouble))
     if not any(recognised.machines for recognised in found):
         nothing = _nothing(entries[0][0], shown)
@@ -407,12 +409,14 @@ def evidence_of(identity: Identity) -> Evidence:
 def device_names(found: Sequence[Machine]) -> list[str]:
     """A name for each machine of one entry: serial, else product URI, else browse path; never an order.
 
-    The first of these that is neither blank nor shared by two machines of the entry.
+    The first of these that is neither blank nor shared by two machines of the entry; where two share
+    even the browse path, it is followed by the node's identifier.
     """
     choices: list[Callable[[Machine], str]] = [
         lambda m: m.identity.serial,
         lambda m: m.identity.product_uri,
         lambda m: m.path,
+        lambda m: f"{m.path}~{m.root.Identifier}",
     ]
     names = []
     for machine in found:
@@ -422,6 +426,18 @@ def device_names(found: Sequence[Machine]) -> list[str]:
                 break
         names.append(name.replace("/", "_"))
     return names
+
+
+def _too_many(entry: OpcuaEntry, shown: int) -> Trouble:
+    most = _MOST_DEVICES_PER_ENTRY
+    return Trouble(
+        entry.id,
+        "opcua.too-many-machines",
+        f"服务器有 {shown} 台机器，一个条目最多 {most} 台，其余没有读取。",
+        f"the server shows {shown} machines; one entry takes {most}, the rest are not read.",
+        "请用 classes 不同的型号文件分成多个条目。",
+        "Split it into several entries with profiles of different classes.",
+    )
 
 
 def _nothing_to_read(device: Device) -> Trouble:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator
 
 from collectors.entries import DeviceEntry
 
@@ -13,7 +14,7 @@ from collectors.entries import DeviceEntry
 class OpcuaEntry(DeviceEntry):
     """One OPC UA server. Its machines are found by themselves; several become devices `id/name`."""
 
-    security: str = ""
+    security: Annotated[str, Field(validate_default=True)] = ""
     """Only `none` (SecurityPolicy None, anonymous) is spoken, and only where the plant says so."""
 
     @field_validator("address")
@@ -30,20 +31,23 @@ class OpcuaEntry(DeviceEntry):
             )
         return address
 
-    @model_validator(mode="before")
+    @field_validator("security")
     @classmethod
-    def _security_is_said(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        if given.get("security") != "none":
+    def _said(cls, security: str) -> str:
+        if security != "none":
             raise ValueError(
                 "请写明 security: none：目前只支持不加密的匿名连接，必须由配置明确允许（仅用于隔离的车间网络）。",
                 "say security: none: so far only unencrypted anonymous sessions are spoken, and only where the"
                 " configuration permits them (an isolated plant network).",
             )
-        if any(given.get(key) for key in ("username", "password_file", "ca_file")):
+        return security
+
+    @field_validator("username", "password_file", "ca_file")
+    @classmethod
+    def _never_sent_openly(cls, given: str | Path | None) -> str | Path | None:
+        if given:
             raise ValueError(
-                "security: none 的连接不发送用户名、密码或证书，请删除这些键。",
-                "a session with security: none sends no user, password or certificate; remove these keys.",
+                "security: none 的连接不发送用户名、密码或证书，请删除这个键。",
+                "a session with security: none sends no user, password or certificate; remove this key.",
             )
         return given

@@ -13,7 +13,7 @@ from typing import Any, Final
 from asyncua import ua
 
 from collectors.model import DeviceClass, Identity, Role, Tag, Trouble
-from collectors.opcua.address_space import UA, AddressSpace, Found
+from collectors.opcua.address_space import MOST_NODES, UA, AddressSpace, Found
 from collectors.opcua.profile import STATE_OF_WORD, NodeTag
 from collectors.opcua.states import (
     ITEM_STATE_NODES,
@@ -144,10 +144,24 @@ async def machines(space: AddressSpace) -> list[Machine]:
     for root, (path, known, _) in roots.items():
         nodes = await space.below(root)
         if known == "robot":
-            found.extend(await _robots(space, root, path, nodes))
+            recognised = await _robots(space, root, path, nodes)
         else:
-            found.append(await _machine(space, root, path, known or "machine", nodes))
+            recognised = [await _machine(space, root, path, known or "machine", nodes)]
+        if len(nodes) >= MOST_NODES:
+            recognised = [replace(m, troubles=(*m.troubles, _too_many_nodes(path))) for m in recognised]
+        found.extend(recognised)
     return sorted(found, key=lambda m: m.path)
+
+
+def _too_many_nodes(path: str) -> Trouble:
+    return Trouble(
+        "",
+        "opcua.too-many-nodes",
+        f"机器 {path} 的节点超过 {MOST_NODES} 个，只查看了最近的这些。",
+        f"the machine {path} has more than {MOST_NODES} nodes; only the nearest were looked at.",
+        "若缺少状态、产量或电量，请写一个指明节点的型号文件。",
+        "Where state, pieces or energy are missing, write a profile that names the nodes.",
+    )
 
 
 async def named_nodes(space: AddressSpace, nodes: Iterable[NodeTag]) -> Machine:

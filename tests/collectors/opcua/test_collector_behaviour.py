@@ -12,6 +12,7 @@ import pytest
 from asyncua import ua
 
 from collectors.model import LinkError, Quality
+from collectors.opcua.collector import OpcuaCollector
 from metrics.record import MachineState
 from simulators.ledger import Ledger
 from simulators.opcua_server import OpcuaMachines
@@ -19,9 +20,11 @@ from tests.collectors.opcua.plants import (
     PERIOD_S,
     VENDOR_NAMESPACES,
     collector,
+    entry,
     eventually,
     fast_clock,
     machine,
+    profile,
     serving,
     watching,
 )
@@ -177,6 +180,31 @@ async def test_after_a_restart_of_the_server_the_same_collector_goes_on_with_the
                 await seen.until(lambda s: "cell" in s.samples)
                 assert all(seen.values("cell", tag)[0][2] == 0 for tag in ("state", "energy_import", "parts"))
                 assert seen.latest_proof("cell").lasts_s > 0
+                await taken.close()
+
+
+async def test_a_trouble_is_told_once_and_cleared_by_the_session_in_which_it_is_over() -> None:
+    robot = machine("robot-1", "robot")
+    async with serving(robot) as plant:
+        port = int(plant.address.rpartition(":")[2])
+        entries = [
+            (entry(plant.address, entry_id="tools"), profile(classes=["cnc"])),
+            (entry(plant.address, entry_id="arms"), profile(classes=["robot"])),
+        ]
+        taken = OpcuaCollector(entries, time.time_ns)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: bool(s.troubles))
+            assert [(t.subject, t.code) for t in seen.troubles] == [("tools", "opcua.no-machine-of-class")]
+            await taken.connect()
+            seen.forget()
+            await seen.until(lambda s: "arms" in s.samples)
+            assert not seen.troubles
+            await plant.stop()
+            await taken.close()
+            async with serving(robot, machine("cnc-1"), port=port):
+                await taken.connect()
+                await seen.until(lambda s: "tools" in s.samples)
+                assert [(t.subject, t.code) for t in seen.troubles] == [("tools", "")]
                 await taken.close()
 
 

@@ -28,6 +28,7 @@ def refused(tmp_path: Path, **changed: Any) -> str:
 
 def test_an_entry_that_does_not_permit_unencrypted_sessions_is_refused(tmp_path: Path) -> None:
     message = refused(tmp_path, security=None)
+    assert "security = " in message
     assert "security: none" in message
     assert "不加密" in message
     assert "unencrypted" in message
@@ -38,7 +39,9 @@ def test_an_encrypted_session_is_not_pretended(tmp_path: Path) -> None:
 
 
 def test_a_password_is_never_sent_without_encryption(tmp_path: Path) -> None:
-    assert "no user, password" in refused(tmp_path, username="operator")
+    message = refused(tmp_path, username="operator")
+    assert "plant.yaml:5: username" in message
+    assert "no user, password" in message
 
 
 def test_an_address_without_a_port_is_refused_by_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -268,6 +269,8 @@ def test_names_come_from_serial_then_product_uri_then_path_and_never_from_an_ord
     ]
     assert device_names(several) == ["urn:maker_mill", "urn:x:1", "saw", "D-7"]
     assert device_names(several[::-1]) == ["D-7", "saw", "urn:x:1", "urn:maker_mill"]
+    twins = [replace(shown("mill", "", ""), root=ua.NodeId(number, 2)) for number in (71, 72)]
+    assert device_names(twins) == ["mill~71", "mill~72"]
 
 
 async def _add_machine(server: Server, name: str, type_id: ua.NodeId, *, serial: str, identify: bool = True) -> Any:
