@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -76,6 +77,37 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - another process's log cannot set an event
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def scripted_broker(answers: Sequence[bytes]) -> AsyncIterator[int]:
+    """A port where each thing read is answered by the next of `answers`; after b"" it hangs up."""
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        try:
+            for answer in answers:
+                await reader.read(4096)
+                writer.write(answer)
+                await writer.drain()
+            if b"" not in answers:
+                while await reader.read(4096):
+                    pass
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*handlers, return_exceptions=True)
+        await server.wait_closed()
 
 
 class JsonPlant:

@@ -22,7 +22,7 @@ from simulators.broker import Mosquitto
 from simulators.ledger import Ledger
 from simulators.mqtt_client import MachineClient
 from simulators.mqtt_machine import JsonMachine
-from tests.collectors.mqtt.plants import json_collector, json_entry, machine, published_by_us, until
+from tests.collectors.mqtt.plants import json_collector, json_entry, machine, published_by_us, scripted_broker, until
 from tests.contract.collector_contract import Watch
 
 TOPIC = "plant/edm-1/status"
@@ -281,28 +281,16 @@ async def test_a_topic_that_is_no_longer_configured_leaves_the_kept_session(
     ],
 )
 async def test_every_way_of_being_turned_away_says_what_to_do(data_dir: Path, answers: list[bytes], code: str) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in answers:
-            await reader.read(4096)
-            writer.write(answer)
-            await writer.drain()
-        if answers != [b""]:
-            await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    collector = json_collector([json_entry("edm-1", f"mqtt://127.0.0.1:{port}")], data_dir)
-    try:
-        with pytest.raises(LinkError) as error:
-            await collector.connect()
-        assert error.value.code == code
-        assert error.value.zh
-        assert error.value.en
-    finally:
-        await collector.close()
-        server.close()
-        await server.wait_closed()
+    async with scripted_broker(answers) as port:
+        collector = json_collector([json_entry("edm-1", f"mqtt://127.0.0.1:{port}")], data_dir)
+        try:
+            with pytest.raises(LinkError) as error:
+                await collector.connect()
+            assert error.value.code == code
+            assert error.value.zh
+            assert error.value.en
+        finally:
+            await collector.close()
 
 
 async def test_a_login_needs_the_right_password(tmp_path: Path) -> None:
@@ -327,20 +315,18 @@ async def test_a_login_needs_the_right_password(tmp_path: Path) -> None:
             await accepted.close()
 
 
-async def test_a_topic_the_user_may_not_read_is_shown_and_the_others_work(tmp_path: Path) -> None:
-    rights = tmp_path / "rights"
-    rights.write_text("topic readwrite plant/edm-1/status\n")
-    # mosquitto grants such a subscription and delivers nothing; a plugin or another broker refuses it.
-    async with Mosquitto(tmp_path / "broker", config_lines=(f"acl_file {rights}",)) as broker:
-        collector = json_collector([json_entry("edm-1", broker.address)], tmp_path)
-        client = MachineClient(broker.host, broker.port, "edm")
+async def test_a_topic_that_the_broker_refuses_is_shown_and_the_link_stands(data_dir: Path) -> None:
+    # CONNACK; SUBACK of packet 1: the first topic granted at QoS 1, the second not authorised
+    answers = [b"\x20\x03\x00\x00\x00", b"\x90\x05\x00\x01\x00\x01\x87"]
+    async with scripted_broker(answers) as port:
+        collector = json_collector([json_entry("edm-1", f"mqtt://127.0.0.1:{port}")], data_dir)
         try:
             await collector.connect()
-            await client.connect()
-            client.publish(TOPIC, b'{"production":{"parts":5}}')
-            await Watch(collector).until(lambda log: log.has_samples_of("edm-1"))
+            batch = await collector.read()
+            assert [device.id for device in batch.devices] == ["edm-1"]
+            assert [(t.subject, t.code) for t in batch.troubles] == [("edm-1", "mqtt.topic-refused")]
+            assert f"{TOPIC}/online" in batch.troubles[0].en
         finally:
-            await client.disconnect()
             await collector.close()
 
 
