@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
 import signal
 import sqlite3
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +23,16 @@ from gateway.account import Row
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.config import ENTRY_MODELS, PlantConfig
 from gateway.links import Link, make_links
-from gateway.outbox import Outbox, OutboxThread
+from gateway.outbox import Outbox, OutboxError, OutboxThread
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.windows import NO_FLAGS, Windows
 from gateway.wire import Announcement, DevicePresence
 
 TICK_S: Final = 0.25
+PROGRESS_S: Final = 1.0
 NOT_WATCHING_NS: Final = 5 * NS_PER_S
-"""A tick that comes this late shows that the process stood still: it watched nothing meanwhile."""
+"""A progress tick that comes this late shows that the process stood still: it watched nothing meanwhile."""
 STATUS_S: Final = 2.0
 CLOSE_TIMEOUT_S: Final = 2.0
 DRAIN_S: Final = 20.0
@@ -101,6 +103,7 @@ class Gateway:
                 tasks = [group.create_task(self._collect(link), name=link.collector.link) for link in self.links]
                 tasks += [
                     group.create_task(self._supervise("ingest", self.uplink.run_ingest), name="ingest"),
+                    group.create_task(self._supervise("progress", self._watch_progress), name="progress"),
                     group.create_task(self._supervise("live", self.uplink.run_live), name="live"),
                 ]
                 if self.options.status_file is not None:
@@ -289,16 +292,12 @@ class Gateway:
         It is never cancelled in an ordered stop: what is being written is written once.
         """
         interval_ns = round(self.config.gateway.checkpoint_s * NS_PER_S)
-        before_ns = self.clock()
-        checkpoint_due_ns = before_ns + interval_ns
+        checkpoint_due_ns = self.clock() + interval_ns
         while not self._stop.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._stop.wait()
             now_ns = self.clock()
-            if now_ns - before_ns > NOT_WATCHING_NS:
-                self.windows.blind(before_ns, now_ns)
-            before_ns = now_ns
             self._watch_clock()
             shown = [(d.id, d.connected, d.state) for d in self.windows.presence(now_ns)]
             if shown != self._shown:
@@ -317,9 +316,20 @@ class Gateway:
             ):
                 self.stop()
 
+    async def _watch_progress(self) -> None:
+        """Notice that the whole process stood still (stopped, or its machine paused): it watched nothing."""
+        before_ns = self.clock()
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            now_ns = self.clock()
+            if now_ns - before_ns > NOT_WATCHING_NS:
+                self.windows.blind(before_ns, now_ns)
+                _log.warning("stood still", seconds=round((now_ns - before_ns) / NS_PER_S, 1))
+            before_ns = now_ns
+
     async def _write(self, now_ns: int) -> None:
         """Write closed windows and the checkpoint, synced, then acknowledge what they hold."""
-        rows, acks = self._unwritten, self._acks
+        rows, acks = list(self._unwritten), self._acks
         batches = self.windows.batches(rows)
         blob = checkpoint.save(self.windows, now_ns)
         self._acks = []
@@ -462,6 +472,30 @@ async def run(
     settings = config.gateway
     clock = TimeLine()
     made = links(clock) if links is not None else make_links(config, clock)
+    with only_one(settings.data_dir):
+        return await _run(config, options or Options(), clock, made)
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold a data folder for this process; it is free again when the process ends, however it ends.
+
+    Raises OutboxError where another process holds it, OSError where the folder cannot be used.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutboxError(
+                f"另一个网关进程正在使用 {data_dir}。请先停止它，或换一个 data_dir。 / "
+                f"another gateway process uses {data_dir}. Stop it first, or use another data_dir."
+            ) from error
+        yield
+
+
+async def _run(config: PlantConfig, options: Options, clock: TimeLine, made: Sequence[Link]) -> int:
+    settings = config.gateway
     outbox = Outbox(
         settings.data_dir / "outbox.sqlite3",
         config.site,
@@ -474,7 +508,7 @@ async def run(
         if saved is not None:
             clock.start_no_earlier((saved.saved_ms + 1) * 1_000_000)
         windows, rows = open_windows(outbox, saved, config, clock)
-        gateway = Gateway(config, clock, thread, windows, made, options or Options(), _unwritten=rows)
+        gateway = Gateway(config, clock, thread, windows, made, options, _unwritten=rows)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from collectors.model import Batch, Clock, ConfigError, LinkError, Trouble
 from gateway import runner
 from gateway.config import PlantConfig
 from gateway.links import Link
+from gateway.outbox import OutboxError
 from gateway.runner import Gateway, Options
 from metrics.record import Flag
 from tests.gateway.county_stub import CountyStub
@@ -279,6 +281,31 @@ async def test_a_window_length_can_be_changed_without_losing_what_was_counted(
     assert row["length"] == 9000
     assert row["flags"] & Flag.CLOSED_SHORT
     assert row["good"] >= 20
+
+
+async def test_a_data_folder_serves_one_process_only(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = plant(county.url)
+    async with running(config, monkeypatch, one):
+        with pytest.raises(OutboxError, match="another gateway process"):
+            await runner.run(config, Options(), lambda clock: [])
+    async with running(config, monkeypatch, one) as (gateway, _, _):
+        await until(lambda: gateway.samples["modbus"])
+
+
+async def test_a_process_that_was_stopped_for_a_while_says_that_it_did_not_watch(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PROGRESS_S", 0.05)
+    monkeypatch.setattr(runner, "NOT_WATCHING_NS", 300_000_000)
+    async with running(plant(county.url, window_s=900), monkeypatch, one) as (gateway, _, _):
+        await until(lambda: gateway.samples["modbus"])
+        account = gateway.windows.accounts["m-1"]
+        time.sleep(0.6)  # noqa: ASYNC251 (the event loop stands still, as in a stopped process)
+        await until(lambda: len(account.watched) == 2)
+        (_, end_ns), (start_ns, _) = account.watched
+        assert 0.5e9 < start_ns - end_ns < 5e9
 
 
 def test_link_errors_say_what_to_do_next() -> None:
