@@ -244,6 +244,7 @@ async def test_devices_of_one_broker_share_one_connection_and_what_we_publish_is
     finally:
         await collector.close()
         await client.disconnect()
+    await until(lambda: "Received DISCONNECT from plantpulse-" in mosquitto.log_path.read_text())
     connected = re.findall(r"New client connected from \S+ as plantpulse-", mosquitto.log_path.read_text())
     assert len(connected) == 1
     assert published_by_us(mosquitto) == []
