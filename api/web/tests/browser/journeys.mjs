@@ -101,23 +101,32 @@ function explain(settings) {
 }
 
 /**
- * Waits until the machine `name` shows connected, says `{"ready": true}`, and waits until it shows
- * `becomes`; gives the seconds between.
+ * Waits until the machine `machine` shows connected, says `{"ready": true}`, and waits until it shows
+ * `becomes`; gives the seconds between, and whether it showed `never` on the way.
  * @param {Settings} settings @param {Say} say
  */
 function change(settings, say) {
   return browse(settings, DESKTOP, async (page) => {
     await signIn(page, settings)
-    const row = page.locator('tr[data-row]', { hasText: String(settings['name']) })
+    const row = page.locator('tr[data-row]', { hasText: String(settings['machine']) })
     await row.locator('[data-connection=connected]').waitFor()
+    await row.evaluate(
+      (element, unwanted) => {
+        new MutationObserver(() => {
+          if (element.querySelector(`[data-connection=${unwanted}]`)) document.body.dataset['passed'] = 'yes'
+        }).observe(element, { subtree: true, childList: true, attributes: true })
+      },
+      String(settings['never'] ?? 'nothing'),
+    )
     say({ ready: true })
     const since = performance.now()
-    await row.locator(`[data-connection=${settings['becomes']}]`).waitFor()
+    await row.locator(`[data-connection=${settings['becomes']}]`).waitFor({ timeout: 40_000 })
     const seconds = (performance.now() - since) / 1000
     return {
       seconds,
       words: await text(row, '[data-column=connection]'),
       feed: await text(page, '[data-part=feed]'),
+      passed: await page.evaluate(() => document.body.dataset['passed'] === 'yes'),
     }
   })
 }
