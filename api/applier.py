@@ -54,7 +54,7 @@ class Applier:
         self._ready_rows = 0
         self._changed = threading.Condition()
         self._stopping = False
-        self._finish = False
+        self._asked_for = 0
         self._applied = store.applied()
         self._failures = 0
         self.last_error = ""
@@ -79,8 +79,10 @@ class Applier:
                 self._changed.notify_all()
 
     def wait_applied(self, position: int, timeout_s: float) -> bool:
-        """Wait until the store has everything up to a position."""
+        """Wait until the store has everything up to a position; its group is not waited for to fill."""
         with self._changed:
+            self._asked_for = max(self._asked_for, position)
+            self._changed.notify_all()
             return self._changed.wait_for(lambda: self._applied >= position, timeout_s)
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class Applier:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._ready_rows >= GROUP_ROWS, GROUP_S)
+                self._changed.wait_for(self._due, GROUP_S)
                 stopping = self._stopping
             progress = True
             while progress:
@@ -109,6 +111,9 @@ class Applier:
                     break
             if stopping and self._applied >= self._journal.position:
                 return
+
+    def _due(self) -> bool:
+        return self._stopping or self._ready_rows >= GROUP_ROWS or self._asked_for > self._applied
 
     def _failed(self, error: Exception) -> None:
         if not self._failures:

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, cast
 
 from argon2 import PasswordHasher
@@ -85,8 +86,6 @@ class Access:
         self._clock = clock
         self._session_ns = int(session_hours * 3600 * _NS)
         self._hasher = PasswordHasher()
-        # checked when the name is not known, so that the answer takes as long
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
         self._cache: dict[str, tuple[float, Reader | None]] = {}
         self._lock = threading.Lock()
 
@@ -101,7 +100,8 @@ class Access:
             ).one_or_none()
         if user is not None and user.locked_until_ns > now_ns:
             raise ProblemError("locked-out", headers={"retry-after": str((user.locked_until_ns - now_ns) // _NS + 1)})
-        good = self._verify(self._nobody if user is None else user.password_hash, password) and user is not None
+        # a name that is not known is checked too, so that the answer takes as long
+        good = self._verify(_nobody() if user is None else user.password_hash, password) and user is not None
         if not good or user is None:
             self._failed(username, now_ns)
             raise ProblemError("wrong-password")
@@ -189,6 +189,12 @@ class Access:
             connection.execute(delete(SessionRow).where(SessionRow.digest == digest))
         with self._lock:
             self._cache.pop(digest, None)
+
+
+@cache
+def _nobody() -> str:
+    """The hash of a password that nobody has."""
+    return PasswordHasher().hash(secrets.token_urlsafe(16))
 
 
 def _digest(token: str) -> str:

@@ -12,14 +12,17 @@ import httpx
 import msgspec
 import numpy as np
 import uvicorn
+from argon2 import PasswordHasher
 from fastapi import FastAPI
+from sqlalchemy import insert
 
 from api.app import create_app
 from api.credentials import issue
 from api.register.admin import load_register
+from api.register.database import writing
+from api.register.models import User
 from api.runtime import County
 from api.server import listen
-from api.services.access import add_user
 from api.settings import Settings
 from gateway.wire import CONTENT_TYPE_MSGPACK, DeviceRef, Ingest, IngestAnswer, encode, ingest_message
 from metrics.record import RECORD_COLUMNS, Records, local_day, local_day_start_s
@@ -27,6 +30,9 @@ from metrics.record import RECORD_COLUMNS, Records, local_day, local_day_start_s
 PLANT = "91330226MA22563400"
 OTHER = "91110108551385082Q"
 PASSWORD = "correct-horse-battery"
+QUICK_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+"""Hashed with less work than the service does: it is checked by what stands in the hash."""
+
 NOW_S = local_day_start_s(int(local_day(1_795_000_000))) + 10 * 3600
 """10:00 in Shanghai on some day of November 2026."""
 
@@ -167,7 +173,18 @@ class CountyUnderTest:
         self.clock.advance(1)
 
     async def sign_in(self, role: str = "statistician", enterprise: str | None = None, name: str = "reader") -> None:
-        add_user(self.county.engine, name, role, PASSWORD, enterprise, self.clock.now_ns())  # type: ignore[arg-type]
+        with writing(self.county.engine) as connection:
+            connection.execute(
+                insert(User).values(
+                    username=name,
+                    role=role,
+                    credit_code=enterprise,
+                    password_hash=QUICK_HASH,
+                    created_ns=0,
+                    failures=0,
+                    locked_until_ns=0,
+                )
+            )
         answer = await self.client.post("/api/v1/session", json={"username": name, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
 

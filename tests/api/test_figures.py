@@ -334,6 +334,6 @@ async def test_a_restarted_county_answers_the_same(tmp_path: Path) -> None:
         await county.sign_in()
         before = (await figures(county, period=YESTERDAY_ID))["networking-rate"]
     async with running_county(tmp_path / "county", clock) as county:
-        await county.sign_in()
+        await county.sign_in(name="other")
         after = (await figures(county, period=YESTERDAY_ID))["networking-rate"]
     assert (after["value"], after["digest"]) == (before["value"], before["digest"])
