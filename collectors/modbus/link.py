@@ -80,7 +80,7 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 transport, _ = await loop.create_connection(lambda: ear, self.address.host, self.address.port)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:
             raise _connect_error(self.address, error) from error
         sock = transport.get_extra_info("socket")
         if sock is not None:
@@ -212,7 +212,7 @@ def _connect_error(address: LinkAddress, error: Exception) -> LinkError:
             "检查端口号（通常为 502），以及是否有别的程序占用了唯一的连接。",
             "check the port (usually 502), and whether another program holds the only connection.",
         )
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return LinkError(
             "modbus.host-unknown",
             f"找不到主机 {address.host}。",

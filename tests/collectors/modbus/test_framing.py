@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -218,3 +219,49 @@ def test_no_order_of_faults_credits_a_value_to_another_request(
             continue
         framing.reset()
         pending = None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", [TcpFraming, SerialFraming])
+def test_a_million_mangled_frames_credit_no_value_to_another_request(
+    make: type[TcpFraming] | type[SerialFraming],
+) -> None:
+    """Seeded: each reply is cut, doubled, delayed, mixed with noise or another's, or left as it is.
+
+    A delayed reply comes before its unit is asked again: on a line the unit's rest sees to that.
+    """
+    random = Random(20261123)
+    framing = make()
+    waiting: list[tuple[int, bytes]] = []
+    credited = wrong = 0
+    for number in range(1_000_000):
+        unit = number % 247 + 1
+        transaction = ask(framing, unit=unit)
+        pdu = struct.pack(">BBI", 3, 4, number)
+        frame = tcp(transaction, unit, pdu) if make is TcpFraming else rtu(unit, pdu)
+        fault = random.randrange(8)
+        if fault == 0:
+            waiting.append((number, frame))
+            frame = b""
+        elif fault == 1:
+            frame = frame[: random.randrange(len(frame))]
+        elif fault == 2:
+            frame = random.randbytes(random.randrange(1, 9)) + frame
+        elif fault == 3 and waiting:
+            frame = waiting.pop(random.randrange(len(waiting)))[1] + frame
+        elif fault == 4:
+            frame = frame + frame
+        while waiting and number - waiting[0][0] > 200:
+            del waiting[0]
+        try:
+            reply = framing.feed(frame)
+        except DoubtError:
+            framing.reset()
+            continue
+        if reply is not None:
+            credited += 1
+            wrong += reply != pdu
+        if framing.give_up():
+            framing.reset()
+    assert wrong == 0
+    assert credited > 300_000
