@@ -68,6 +68,15 @@ class _Monitored:
     first: bool = True
 
 
+class _Change(NamedTuple):
+    """A new value of one input of a state."""
+
+    source_ns: int
+    slot: int
+    value: float | None
+    quality: Quality
+
+
 class OpcuaCollector:
     """One server and every entry that names it; see `collectors.base.Collector`.
 
@@ -144,9 +153,11 @@ class OpcuaCollector:
                 self._lose(silent(self.link, self._session.silence_s))
 
     async def close(self) -> None:
-        """Give the session back. What was not handed over is forgotten."""
+        """Give the session back. Samples that were not handed over are dropped, and counted."""
+        if len(self._inbox):
+            self._count("closed", len(self._inbox))
+            self._inbox.take()
         self._watched, self._monitored = [], []
-        self._inbox.take()
         self._proofs.clear()
         session = self._session
         if session is not None:
@@ -201,7 +212,7 @@ class OpcuaCollector:
             return
         received_ns = self._clock()
         chunk = Chunk.empty(received_ns)
-        inputs: dict[int, list[tuple[int, int, float | None, Quality]]] = {}
+        inputs: dict[int, list[_Change]] = {}
         for notification in result.NotificationMessage.NotificationData or ():
             if isinstance(notification, ua.DataChangeNotification):
                 for change in notification.MonitoredItems:
@@ -221,7 +232,7 @@ class OpcuaCollector:
         handle: int,
         value: ua.DataValue,
         chunk: Chunk,
-        inputs: dict[int, list[tuple[int, int, float | None, Quality]]],
+        inputs: dict[int, list[_Change]],
     ) -> None:
         if not 0 <= handle < len(self._monitored):
             self._count("unknown_handle", 1)
@@ -241,16 +252,16 @@ class OpcuaCollector:
             chunk.add(watched.number, item.tag, number, quality, source_ns)
         elif item.slot is not None:
             known = None if quality is Quality.BAD else number
-            inputs.setdefault(watched.number, []).append((source_ns, item.slot, known, quality))
+            inputs.setdefault(watched.number, []).append(_Change(source_ns, item.slot, known, quality))
 
-    def _derive(self, watched: _Watched, changes: list[tuple[int, int, float | None, Quality]], chunk: Chunk) -> None:
+    def _derive(self, watched: _Watched, changes: list[_Change], chunk: Chunk) -> None:
         """States from the inputs, one for each moment at which some of them changed."""
         if watched.machine.derive is None:
             return
-        changes.sort(key=lambda change: change[0])
+        changes.sort(key=lambda change: change.source_ns)
         for index, (source_ns, slot, value, quality) in enumerate(changes):
             watched.inputs[slot] = _Input(value, quality, known=True)
-            if index + 1 < len(changes) and changes[index + 1][0] == source_ns:
+            if index + 1 < len(changes) and changes[index + 1].source_ns == source_ns:
                 continue
             if not all(given.known for given in watched.inputs):
                 continue
