@@ -2,7 +2,7 @@
 
 A face creates its machine's instance of the companion specification's type and says, for a moment of
 the machine, which value each of its live nodes has. The energy meter below `Monitoring` is made by
-hand: the NodeSet2 files of the energy companion specifications are in no npm package, so its browse
+hand: the NodeSet2 files of the energy companion specifications are not in the npm package, so its browse
 names are those of OPC 34100 / OPC 30141 (AcActivePowerTotal in W, AcActiveEnergyTotalImportHp in Wh)
 in the server's own namespace.
 """
