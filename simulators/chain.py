@@ -162,15 +162,13 @@ class Chain:
         password_file = self.folder / "password"
         _write_secret(password_file, self.password)
         self.credential_file.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.gather(
-            self.processes.run(
-                "county-user",
-                ["api.cli", "user", "add", USERNAME, "--role", "statistician", "--password-file", str(password_file)],
-            ),
-            self.processes.run(
-                "county-gateway",
-                ["api.cli", "gateway", "add", self.scenario.gateway, "--credential-file", str(self.credential_file)],
-            ),
+        await self.processes.run(
+            "county-user",
+            ["api.cli", "user", "add", USERNAME, "--role", "statistician", "--password-file", str(password_file)],
+        )
+        await self.processes.run(
+            "county-gateway",
+            ["api.cli", "gateway", "add", self.scenario.gateway, "--credential-file", str(self.credential_file)],
         )
 
     async def start(self, *, close_short: bool = False) -> None:

@@ -6,50 +6,35 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from api.store.open import open_store
 from metrics.record import STATE_COLUMNS, Records
 
-SILENT_AFTER_S: Final = 3.0
-"""Machines serve about once a second; a longer pause in the ledger is a machine that served nothing."""
-
 
 @dataclass(slots=True)
 class Timeline:
-    """One device's states as served: `states[i]` holds from `at_s[i]` on, None while it served nothing."""
+    """One device's states as served: `states[i]` holds from `at_s[i]` on, None while it was unplugged.
+
+    A machine that reports by exception serves nothing while nothing changes: what it served last holds.
+    """
 
     at_s: list[float] = field(default_factory=list)
     states: list[str | None] = field(default_factory=list)
-    served_s: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, page: dict[str, Any]) -> Timeline:
         """From one page of the ledger, and the plugs that were pulled."""
+        served = [(at_s, state) for at_s, state in zip(page["at_s"], page["state"], strict=True) if state is not None]
+        cuts = [(at_s, None) for at_s, up in page["links"] if not up]
         line = cls()
-        cuts = [at_s for at_s, up in page["links"] if not up]
-        for at_s, state in zip(page["at_s"], page["state"], strict=True):
-            if line.served_s and at_s - line.served_s[-1] > SILENT_AFTER_S:
-                line._add(line.served_s[-1] + SILENT_AFTER_S, None)
-            line.served_s.append(at_s)
-            if state is not None:
-                line._add(at_s, state)
-        for cut_s in cuts:
-            i = bisect_right(line.at_s, cut_s)
-            before = line.states[i - 1] if i else None
-            if before is not None:
-                line.at_s.insert(i, cut_s)
-                line.states.insert(i, None)
-        if line.served_s:
-            line._add(line.served_s[-1] + SILENT_AFTER_S, None)
+        for at_s, state in sorted([*served, *cuts], key=lambda row: row[0]):
+            if not line.states or line.states[-1] != state:
+                line.at_s.append(at_s)
+                line.states.append(state)
         return line
-
-    def _add(self, at_s: float, state: str | None) -> None:
-        if not self.states or self.states[-1] != state:
-            self.at_s.append(at_s)
-            self.states.append(state)
 
     def seconds(self, start_s: float, end_s: float) -> dict[str | None, float]:
         """How long each state held in `[start_s, end_s)`."""
@@ -90,10 +75,11 @@ def thousandths(value: float) -> int:
     return int(np.rint(value * 1000))
 
 
-def first_and_last(page: dict[str, Any], column: str) -> tuple[float, float]:
-    """The first and the last value served of a column."""
-    values = [v for v in page[column] if v is not None]
-    return values[0], values[-1]
+def first_and_last(page: dict[str, Any], column: str, from_s: float) -> tuple[float, float]:
+    """The value of a column that stood on the socket at an instant, or came first after it, and the last served."""
+    rows = [(at_s, v) for at_s, v in zip(page["at_s"], page[column], strict=True) if v is not None]
+    standing = [v for at_s, v in rows if at_s <= from_s]
+    return standing[-1] if standing else rows[0][1], rows[-1][1]
 
 
 def state_seconds(records: Records, row: int) -> dict[str, float]:
