@@ -98,6 +98,8 @@ class Definition(ApiModel):
 class Declared(ApiModel):
     """What the plan declares for an indicator: never reproduced, only set beside the evidence."""
 
+    item_zh: str
+    """What the plan calls it."""
     value: float
     unit: str
     year: int
@@ -311,6 +313,8 @@ class PlanIndicator(ApiModel):
     kind: str
     source: str
     note: str
+    note_zh: str
+    """What is odd about the row as printed; empty where nothing is."""
 
 
 class Plan(ApiModel):

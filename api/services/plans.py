@@ -44,6 +44,7 @@ class _PlanFile(BaseModel):
     issuer_zh: str
     years: str
     declared: dict[str, _DeclaredRow]
+    notes_zh: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,16 @@ def load_plan(folder: Path) -> LoadedPlan:
         if row is None:
             raise PlanError(f"{folder / 'plan.yaml'}: declared.{definition}: baseline.csv 无 has no {said.baseline}")
         declared[definition] = _declared(row, said.note_zh)
+    rows = _read(folder / "indicators-2021-2025.csv")
+    for unknown in header.notes_zh.keys() - {row["id"] for row in rows}:
+        raise PlanError(f"{folder / 'plan.yaml'}: notes_zh.{unknown}: indicators-2021-2025.csv 无 has no such id")
     plan = Plan(
         id=header.id,
         name_zh=header.name_zh,
         name_en=header.name_en,
         issued=header.issued,
         years=header.years,
-        indicators=[_indicator(row) for row in _read(folder / "indicators-2021-2025.csv")],
+        indicators=[_indicator(row, header.notes_zh.get(row["id"], "")) for row in rows],
         baselines=list(declared.values()),
     )
     industries = {r["id"]: Named(r["id"], r["zh"], r["en"], "industry") for r in _read(folder / "industries.csv")}
@@ -124,13 +128,17 @@ def _number(text: str) -> float | None:
 
 
 def _declared(row: dict[str, str], note_zh: str) -> Declared:
-    note = f"{note_zh}。{row['note']}" if row["note"] else note_zh
     return Declared(
-        value=float(row["value"]), unit=row["unit"], year=int(row["year"]), scope_zh=row["scope_zh"], note_zh=note
+        item_zh=row["item_zh"],
+        value=float(row["value"]),
+        unit=row["unit"],
+        year=int(row["year"]),
+        scope_zh=row["scope_zh"],
+        note_zh=note_zh,
     )
 
 
-def _indicator(row: dict[str, str]) -> PlanIndicator:
+def _indicator(row: dict[str, str], note_zh: str) -> PlanIndicator:
     return PlanIndicator(
         id=row["id"],
         area_zh=row["area_zh"],
@@ -149,6 +157,7 @@ def _indicator(row: dict[str, str]) -> PlanIndicator:
         kind=row["kind"],
         source=row["source"],
         note=row["note"],
+        note_zh=note_zh,
     )
 
 

@@ -558,6 +558,8 @@ export interface components {
          * @description What the plan declares for an indicator: never reproduced, only set beside the evidence.
          */
         Declared: {
+            /** Item Zh */
+            item_zh: string;
             /** Note Zh */
             note_zh: string;
             /** Scope Zh */
@@ -1079,6 +1081,8 @@ export interface components {
             kind: string;
             /** Note */
             note: string;
+            /** Note Zh */
+            note_zh: string;
             /** Source */
             source: string;
             /** Target Comparator */

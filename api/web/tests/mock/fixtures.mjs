@@ -209,7 +209,14 @@ export function figure(about, periodId, nowMs) {
       numerator: 10,
       denominator: 12,
       time_weighted: 0.764,
-      declared: { value: 54, unit: '%', year: 2020, scope_zh: '重点工业企业', note_zh: note },
+      declared: {
+        item_zh: '工业设备联网率',
+        value: 54,
+        unit: '%',
+        year: 2020,
+        scope_zh: '重点工业企业',
+        note_zh: note,
+      },
       counts: { in_scope: 12, shown: 10, unobserved: 1, declared_unconnected: 1, shown_not: 0 },
       by_evidence: { 'self-identified': 6, native: 4 },
     }
@@ -223,7 +230,14 @@ export function figure(about, periodId, nowMs) {
       coverage: 1,
       numerator: 10,
       denominator: 12,
-      declared: { value: 72, unit: '%', year: 2020, scope_zh: '县内重点工业企业', note_zh: note },
+      declared: {
+        item_zh: '装备数控化率',
+        value: 72,
+        unit: '%',
+        year: 2020,
+        scope_zh: '县内重点工业企业',
+        note_zh: note,
+      },
       counts: { in_scope: 12, shown: 10, unobserved: 0, declared_unconnected: 0, shown_not: 2 },
     }
   }
@@ -329,6 +343,7 @@ export function plan() {
       kind: at(row, 'kind'),
       source: at(row, 'source'),
       note: at(row, 'note'),
+      note_zh: at(row, 'note'),
     })),
   }
 }

@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest'
 
 import { declaredValue, part, periodText, scaleEnd, withUnit } from '../../src/format/figures'
 
-const declared = { value: 54, unit: '%', year: 2020, scope_zh: '重点工业企业', note_zh: '' }
+const declared = {
+  item_zh: '工业设备联网率',
+  value: 54,
+  unit: '%',
+  year: 2020,
+  scope_zh: '重点工业企业',
+  note_zh: '',
+}
 
 describe('figures', () => {
   it('brings the declared per cent to the measure of the rate', () => {
