@@ -40,7 +40,3 @@ class Breaker:
         """The unit answered."""
         self.failures = 0
         self._next_ns = 0
-
-    def ask_now(self) -> None:
-        """A person wants to know now: the next probe need not wait."""
-        self._next_ns = 0

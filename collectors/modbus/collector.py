@@ -26,6 +26,15 @@ _NS: Final = 1_000_000_000
 _ERROR_BIT: Final = 0x80
 _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
 _BEHIND_GATEWAY_SILENT: Final = (0x0A, 0x0B)
+_EXCEPTIONS: Final = {
+    1: ("不支持该功能码", "function not supported"),
+    2: ("寄存器地址不存在", "no such register"),
+    3: ("数量不允许", "count not permitted"),
+    4: ("设备故障", "device failure"),
+    5: ("处理中", "still working on it"),
+    6: ("设备忙", "device busy"),
+}
+"""What the exception codes mean (Modbus Application Protocol V1.1b3, 7)."""
 _TOLD_SILENT_AFTER: Final = 2
 """Missed replies in a row before a person is told: one alone is noise on a line."""
 
@@ -43,6 +52,8 @@ class _Progress:
     received_ns: list[int] = field(default_factory=list)
     exception: int | None = None
     is_silent: bool = False
+    doubt: str = ""
+    """Why a reply could not be trusted."""
 
 
 class ModbusCollector:
@@ -186,8 +197,8 @@ class ModbusCollector:
             reply = await self._link.ask(device.entry.unit, request.pdu, request.reply_bytes, device.timeout_s)
         except SilentError:
             progress.is_silent = True
-        except DoubtError:
-            progress.is_silent = True
+        except DoubtError as doubt:
+            progress.is_silent, progress.doubt = True, str(doubt)
             self._count("doubtful_replies", 1)
         if reply is not None:
             if reply[0] & _ERROR_BIT:
@@ -233,9 +244,18 @@ class ModbusCollector:
     def _tell(self, device: PolledDevice, progress: _Progress) -> None:
         """Tell people when something begins and when it is over, never in between."""
         subject, unit = device.device.id, device.entry.unit
-        if progress.is_silent:
-            if device.breaker.failures < _TOLD_SILENT_AFTER:
-                return
+        if progress.is_silent and device.breaker.failures < _TOLD_SILENT_AFTER:
+            return
+        if progress.doubt:
+            trouble = Trouble(
+                subject,
+                "modbus.reply-doubtful",
+                f"站号 {unit} 的应答不可信（{progress.doubt}），已丢弃。",
+                f"replies of unit {unit} cannot be trusted ({progress.doubt}) and were dropped.",
+                "检查协议（modbus-tcp 还是 modbus-rtu-tcp）、是否有另一个主站、线路干扰和终端电阻。",
+                "check the framing (modbus-tcp or modbus-rtu-tcp), for a second master, and noise or termination.",
+            )
+        elif progress.is_silent:
             trouble = Trouble(
                 subject,
                 "modbus.unit-silent",
@@ -245,11 +265,12 @@ class ModbusCollector:
                 "check the device's power, its wiring (A and B swapped?), unit id and baud rate.",
             )
         elif progress.exception is not None:
+            zh, en = _EXCEPTIONS.get(progress.exception, ("未知", "unknown"))
             trouble = Trouble(
                 subject,
                 f"modbus.exception-{progress.exception}",
-                f"设备拒绝读取部分寄存器（异常码 {progress.exception}）。",
-                f"the device refuses to read some registers (exception {progress.exception}).",
+                f"设备拒绝读取部分寄存器（异常码 {progress.exception}：{zh}）。",
+                f"the device refuses to read some registers (exception {progress.exception}: {en}).",
                 "检查型号文件是否与设备型号、固件版本一致。",
                 "check that the profile fits the device's model and firmware.",
             )

@@ -247,6 +247,19 @@ async def test_a_doubtful_reply_is_never_a_value_and_counted(link: ScriptedLink,
     assert [v for v in reader.values("d1") if not np.isnan(v)] == [1000.0] * (len(reader.values("d1")) - 1)
 
 
+async def test_replies_that_stay_doubtful_are_told_with_the_reason(
+    link: ScriptedLink, time: Time, profiles: Path
+) -> None:
+    link.answer = lambda unit, at, n: DoubtError("not a Modbus TCP header")
+    reader = await connected(scripted_collector(profiles, link, [("d1", "word", 1)]), time)
+    await reader.until_s(20)
+    (trouble,) = reader.troubles("d1")
+    assert trouble.code == "modbus.reply-doubtful"
+    assert "not a Modbus TCP header" in trouble.en
+    assert "modbus-rtu-tcp" in trouble.next_zh
+    assert reader.proofs("d1") == []
+
+
 async def test_polls_that_nobody_came_for_are_counted(link: ScriptedLink, time: Time, profiles: Path) -> None:
     reader = await connected(scripted_collector(profiles, link, [("d1", "word", 1), ("d2", "word", 2)]), time)
     await reader.until_s(2.5)
