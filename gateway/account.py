@@ -216,6 +216,7 @@ class Account:
         first_ns, last_ns = int(at.min()), int(at.max())
         if first_ns < self.closed_ns:
             in_time = at >= self.closed_ns
+            self._latest_of_late(tag[~in_time], at[~in_time], value[~in_time], quality[~in_time])
             tag, value, quality, at = tag[in_time], value[in_time], quality[in_time], at[in_time]
             late = n - unknown - len(tag)
             if len(tag) == 0:
@@ -229,6 +230,22 @@ class Account:
         for row in rows.tolist():
             self._event(int(roles[row]), int(at[row]), float(value[row]), int(quality[row]))
         return late, unknown
+
+    def _latest_of_late(
+        self,
+        tag: NDArray[np.uint16],
+        at: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+    ) -> None:
+        """A state that came too late for its window is still what a machine that reports by exception
+        does now: it holds from the first open window on."""
+        known_ns = self.events[-1][0] if self.events else 0
+        for role in (_STATE, _POWER):
+            rows = np.flatnonzero((self._role_of_tag[tag] == role) & (at > known_ns))
+            if len(rows):
+                row = rows[np.argmax(at[rows])]
+                self._event(role, self.closed_ns, float(value[row]), int(quality[row]))
 
     def _count_quality(self, at: NDArray[np.int64], quality: NDArray[np.uint8], first_ns: int, last_ns: int) -> None:
         window_ns = self.window_s * NS_PER_S

@@ -283,6 +283,18 @@ def test_a_late_sample_is_counted_and_never_moves_a_counter() -> None:
     assert driver.total("quantity") == 71_000
 
 
+def test_a_state_that_came_late_is_still_the_state_now() -> None:
+    driver = Driver()
+    driver.prove(0)
+    driver.samples(10, [(STATE, RUNNING)], lasts_s=0, source_s=10)
+    driver.tick(62)
+    driver.samples(64, [(STATE, IDLE)], lasts_s=0, source_s=59)
+    driver.samples(65, [(STATE, FAULT)], lasts_s=0, source_s=5)  # older than what is known: no news
+    driver.tick(122)
+    assert (driver.row(0).running, driver.row(60).idle) == (500, 600)
+    assert driver.windows.shed["late"] == 2
+
+
 def test_samples_of_nobody_known_are_counted() -> None:
     driver = Driver()
     driver.samples(0, [(STATE, RUNNING)], device_id="stranger")
