@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
@@ -11,9 +12,11 @@ from typing import Final
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.app import create_app
 from api.settings import Settings
+from api.store.port import StoreError
 
 _DRAIN_S: Final = 10
 
@@ -68,18 +71,6 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises ServeError where the address is taken or something will not open."""
     _log_to_stderr(settings.log_level)
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_S,
-        timeout_keep_alive=75,
-        lifespan="on",
-    )
     try:
         listener = listen(settings.host, settings.port)
     except OSError as error:
@@ -89,16 +80,27 @@ def serve(settings: Settings) -> None:
         ) from error
     host, port = listener.getsockname()[:2]
     structlog.get_logger(__name__).info("listening", url=f"http://{host}:{port}")
-
-    def end_streams() -> None:
-        county = getattr(app.state, "county", None)  # none before the start has succeeded
-        if county is not None:
-            county.live.close()
-
-    server = _Server(config, end_streams)
     # uvicorn drains, then raises the signal again for whoever listened before it: a drained stop is no failure
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=[listener])
-    if not server.started:
-        raise ServeError("服务未能启动，原因见上 the service did not start, the reason is above")
+    try:
+        asyncio.run(_run(settings, listener))
+    except (StoreError, SQLAlchemyError, OSError, ValueError) as error:
+        raise ServeError(f"服务未能启动 the service did not start: {error}") from error
+    finally:
+        listener.close()
+
+
+async def _run(settings: Settings, listener: socket.socket) -> None:
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_keep_alive=75,
+        lifespan="off",  # opened and closed here, so that what will not open is told in one line
+    )
+    async with app.router.lifespan_context(app):
+        await _Server(config, app.state.county.live.close).serve(sockets=[listener])

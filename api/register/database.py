@@ -14,6 +14,7 @@ from api.store.lock import FolderLock
 
 _MIGRATION_KEY: Final = 0x70_6C_61_6E_74  # PostgreSQL advisory lock: one migration at a time
 _BUSY_TIMEOUT_S: Final = 30.0
+_MIGRATION_WAIT_S: Final = 120.0
 
 
 def open_register(address: str) -> Engine:
@@ -60,7 +61,7 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     if engine.dialect.name == "sqlite":
         database = engine.url.database
-        lock = FolderLock(Path(database).with_name("register.migrate.lock")) if database else None
+        lock = FolderLock(Path(database).with_name("register.migrate.lock"), _MIGRATION_WAIT_S) if database else None
         try:
             with writing(engine) as connection:
                 config.attributes["connection"] = connection

@@ -1,0 +1,73 @@
+"""plantpulse-county from the shell: import, users, credentials, what goes wrong."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import app
+from api.credentials import Credentials
+from api.register.admin import register_of
+from tests.api.county_fixtures import HandClock, register_files, settings_for, write_csv
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("PLANTPULSE_DATA_DIR", str(tmp_path / "county"))
+    return CliRunner()
+
+
+def test_import_tells_what_it_did_and_where_it_failed(shell: CliRunner, tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "register", register_files())
+    done = shell.invoke(app, ["import", "--folder", str(folder)])
+    assert done.exit_code == 0
+    assert "assets.csv: 新增 new 6" in done.output
+    files = register_files()
+    files["assets.csv"] = files["assets.csv"].replace("cnc,cnc", "cnc,nc")
+    write_csv(folder, files)
+    failed = shell.invoke(app, ["import", "--folder", str(folder)])
+    assert failed.exit_code == 1
+    assert "assets.csv:2: control='nc'" in failed.output
+    assert "nothing was changed" in failed.output
+
+
+def test_a_credential_is_printed_or_written_for_its_owner_only(shell: CliRunner, tmp_path: Path) -> None:
+    printed = shell.invoke(app, ["gateway", "add", "gw-1"])
+    file = tmp_path / "secrets" / "credential"
+    written = shell.invoke(app, ["gateway", "add", "gw-2", "--credential-file", str(file)])
+    assert (printed.exit_code, written.exit_code) == (0, 0)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secret = file.read_text("utf-8").strip()
+    assert secret not in written.output
+    with register_of(settings_for(tmp_path / "county")) as engine:
+        known = Credentials(engine, HandClock())
+        assert known.gateway(printed.output.strip()) == "gw-1"
+        assert known.gateway(secret) == "gw-2"
+
+
+def test_users_are_made_from_a_password_file(shell: CliRunner, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("a-long-password\n", "utf-8")
+    call = ["user", "add", "demo", "--password-file", str(password)]
+    assert shell.invoke(app, [*call, "--role", "viewer"]).exit_code == 0
+    wrong = shell.invoke(app, [*call, "--role", "king"])
+    assert wrong.exit_code == 1
+    assert "administrator" in wrong.output
+    missing = shell.invoke(app, [*call[:-1], str(tmp_path / "none"), "--role", "viewer"])
+    assert missing.exit_code == 1
+    assert "cannot be read" in missing.output
+
+
+def test_a_setting_that_is_wrong_is_named(shell: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTPULSE_PORT", "99999")
+    done = shell.invoke(app, ["serve"])
+    assert done.exit_code == 1
+    assert "PLANTPULSE_PORT" in done.output
+
+
+def test_a_wrong_call_ends_with_2(shell: CliRunner) -> None:
+    assert shell.invoke(app, ["import"]).exit_code == 2
+    assert shell.invoke(app, ["serve", "--nonsense"]).exit_code == 2
