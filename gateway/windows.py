@@ -120,7 +120,7 @@ class Windows:
         """Close all windows now, the last ones before their end."""
         window_ns = self.window_s * NS_PER_S
         rows = self._close(now_ns // window_ns * window_ns, now_ns, flags)
-        return rows + self._close(-(-now_ns // window_ns) * window_ns, now_ns, flags | Flag.CLOSED_SHORT)
+        return rows + self._close((now_ns // window_ns + 1) * window_ns, now_ns, flags | Flag.CLOSED_SHORT)
 
     def _close(self, end_ns: int, now_ns: int, flags: Flag) -> list[Row]:
         if end_ns <= self.closed_ns:

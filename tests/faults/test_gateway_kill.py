@@ -135,9 +135,7 @@ def exact(county: CountyStub, account: checkpoint.SavedAccount) -> None:
     assert counted == account.quantity.last
     assert resumed > 0
     first = next(row for row in rows if row["reading"] != UNKNOWN_READING)
-    elapsed_s = (
-        first["reading"] - first["quantity"]
-    ) / 1000 - 100  # it counts 1 kWh and 5 pieces a second
+    elapsed_s = (first["reading"] - first["quantity"]) / 1000 - 100  # it counts 1 kWh and 5 pieces a second
     assert account.parts.last is not None
     assert abs(county.total(account.id, "parts") - (account.parts.last - int(elapsed_s * 5))) <= 1
     for row in rows:

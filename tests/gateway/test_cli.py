@@ -28,17 +28,8 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 
 
 async def invoke_beside(*arguments: str) -> tuple[int, str, str]:
-    """The command in a process of its own, while this one goes on serving."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "gateway.cli", *arguments),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    """The command in a thread of its own, while this one goes on serving."""
+    return await asyncio.to_thread(invoke, *arguments)
 
 
 @pytest.fixture

@@ -368,6 +368,15 @@ def test_closing_short_says_so_and_nothing_is_written_twice() -> None:
     assert driver.total("quantity") == 3000
 
 
+def test_closing_short_at_the_very_start_of_a_window_keeps_its_first_sample() -> None:
+    driver = Driver()
+    driver.samples(59, [(ENERGY, 1)])
+    driver.samples(60, [(ENERGY, 2)])
+    driver.finish(60)
+    driver.assert_valid()
+    assert driver.row(60).quantity == 1000
+
+
 def test_a_process_that_stood_still_was_not_watching() -> None:
     driver = Driver()
     driver.windows.blind(ns(10), ns(40))
