@@ -19,15 +19,15 @@ from tests.benchmarks.bench_gateway import EPOCH, START_S, plant_minutes
 from tests.benchmarks.measure import Line, at_most
 
 CONNECTIONS = 8
-GATEWAYS = 16
+GATEWAYS = 64
 DEVICES = 50
 MINUTES = 20
-WARM_UP_BATCHES = 20
+WARM_UP_BATCHES = GATEWAYS
 
 
 def ingest(*, long: bool) -> Iterator[Line]:
-    """Batches of 1,000 from 16 gateways over 8 connections; the service is a process of its own."""
-    batches = 1500 if long else 300
+    """Batches of 1,000 from 64 gateways over 8 connections; the service is a process of its own."""
+    batches = GATEWAYS * (20 if long else 5)
     bodies = _bodies(WARM_UP_BATCHES + batches)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -69,7 +69,7 @@ def ingest(*, long: bool) -> Iterator[Line]:
 
 
 def _bodies(n: int) -> list[tuple[str, bytes]]:
-    """Gateway and body of each batch: minutes that have just passed, of devices that no other batch has."""
+    """Gateway and body of each batch: the minutes of the last hours, each gateway's from the latest back."""
     newest_s = int(time.time()) // 60 * 60 - 60 * MINUTES
     bodies = []
     sequences = dict.fromkeys(range(GATEWAYS), 0)
@@ -78,8 +78,9 @@ def _bodies(n: int) -> list[tuple[str, bytes]]:
         sequences[gateway] += 1
         sequence = sequences[gateway]
         minutes = plant_minutes(DEVICES, MINUTES, seed=i)
-        records = Records(**{**minutes.columns(), "start": minutes.start - START_S + newest_s})
-        table = [DeviceRef(f"d{sequence}-{k}") for k in range(DEVICES)]
+        start = minutes.start - START_S + newest_s - 60 * MINUTES * (sequence - 1)
+        records = Records(**{**minutes.columns(), "start": start})
+        table = [DeviceRef(f"device-{k}") for k in range(DEVICES)]
         previous = (EPOCH, sequence - 1) if sequence > 1 else None
         message = ingest_message(f"gw-{gateway}", EPOCH, sequence, table, records, previous=previous)
         bodies.append((message.gateway, encode(message)))
