@@ -11,7 +11,13 @@ import { t } from '../i18n'
 use([LineChart, GridComponent, TooltipComponent, SVGRenderer])
 
 export interface SeriesInput {
-  points: readonly { label: string; value: number | null; lower: number | null; upper: number | null }[]
+  points: readonly {
+    label: string
+    value: number | null
+    lower: number | null
+    upper: number | null
+    running: boolean
+  }[]
   unit: string
   rate: boolean
 }
@@ -34,7 +40,7 @@ export function drawSeries(host: HTMLElement): Drawing {
     show(input) {
       const number = (value: number) => (input.rate ? fixed(value, 1) : amount(value))
       const band = input.points.map((point) =>
-        point.lower === null || point.upper === null ? null : point.upper - point.lower,
+        point.lower === null || point.upper === null || point.running ? null : point.upper - point.lower,
       )
       chart.setOption({
         animation: !still,
@@ -81,7 +87,7 @@ export function drawSeries(host: HTMLElement): Drawing {
           {
             type: 'line',
             stack: 'band',
-            data: input.points.map((point) => (point.upper === null ? null : point.lower)),
+            data: input.points.map((point) => (point.upper === null || point.running ? null : point.lower)),
             symbol: 'none',
             silent: true,
             lineStyle: { opacity: 0 },
@@ -97,11 +103,19 @@ export function drawSeries(host: HTMLElement): Drawing {
           },
           {
             type: 'line',
-            data: input.points.map((point) => point.value),
+            data: input.points.map((point) => (point.running ? null : point.value)),
             symbol: 'circle',
             symbolSize: 6,
             itemStyle: { color: '#0072b2' },
             lineStyle: { color: '#0072b2', width: 2 },
+          },
+          {
+            // A day that is not over stands apart: its amount still grows.
+            type: 'line',
+            data: input.points.map((point) => (point.running ? point.value : null)),
+            symbol: 'emptyCircle',
+            symbolSize: 8,
+            itemStyle: { color: '#0072b2' },
           },
         ],
       })

@@ -37,9 +37,15 @@ export function amount(value: number): string {
   return fixed(value, Math.min(8, 2 - Math.floor(Math.log10(size))))
 }
 
-/** Seconds as hours with one decimal. */
+/** Seconds as hours: one decimal, two below one hour so that a few minutes are not nothing. */
 export function hours(seconds: number): string {
-  return fixed(seconds / 3600, 1)
+  if (seconds === 0) return '0'
+  return fixed(seconds / 3600, seconds < 3600 ? 2 : 1)
+}
+
+/** A counted quantity: meters count thousandths, so there is nothing to say beyond three decimals. */
+export function counted(value: number): string {
+  return Math.abs(value) >= 1 ? amount(value) : String(Number(value.toFixed(3)))
 }
 
 /** Whether a figure is a rate: its value is a share of 0 to 1, shown in per cent. */

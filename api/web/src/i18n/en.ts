@@ -281,8 +281,9 @@ export const en: Record<keyof typeof zh, string> = {
   'series.upper': 'Upper bound',
   'series.noData': 'No data in the last {days} days.',
   'series.indicator': 'Indicator',
-  'series.message': '{first} to {last}: {count} days with a value; latest {value} {unit}',
-  'series.alt': 'Line: monitored value. Band: interval. The numbers are in the table.',
+  'series.message': '{first} to {last}: {count} days with a value; {day}: {value} {unit}',
+  'series.alt':
+    'Line: monitored value. Band: interval. Hollow: today, not over. The numbers are in the table.',
 
   'unit.d': 'd',
   'unit.h': 'h',

@@ -277,8 +277,8 @@ export const zh = {
   'series.upper': '上限',
   'series.noData': '近 {days} 日没有数据。',
   'series.indicator': '指标',
-  'series.message': '{first} 至 {last}，{count} 日有数值；最近 {value} {unit}',
-  'series.alt': '折线为监测值，阴影为区间；数据见表。',
+  'series.message': '{first} 至 {last}，{count} 日有数值；{day} 为 {value} {unit}',
+  'series.alt': '折线为监测值，阴影为区间，空心点为未结束的当日；数据见表。',
 
   'unit.d': '天',
   'unit.h': '小时',

@@ -267,10 +267,11 @@ function pace(settings) {
 
 /** A picture of the overview into `file`. @param {Settings} settings */
 function picture(settings) {
-  return browse(settings, { width: 1366, height: 900 }, async (page) => {
+  return browse(settings, { width: 1366, height: 960 }, async (page) => {
     await signIn(page, settings)
     await page.waitForSelector('[data-connection=connected]')
     await showChart(page)
+    await page.evaluate(() => scrollTo(0, 0))
     await page.screenshot({ path: String(settings['file']) })
     return {}
   })

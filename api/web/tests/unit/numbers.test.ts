@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest'
 
-import { amount, figureNumber, fixed, hours, percent, percentagePoints } from '../../src/format/numbers'
+import {
+  amount,
+  counted,
+  figureNumber,
+  fixed,
+  hours,
+  percent,
+  percentagePoints,
+} from '../../src/format/numbers'
 
 describe('numbers', () => {
   it('shows a rate in per cent with one decimal', () => {
@@ -35,5 +43,13 @@ describe('numbers', () => {
 
   it('shows seconds as hours', () => {
     expect(hours(5400)).toBe('1.5')
+    expect(hours(60)).toBe('0.02')
+    expect(hours(0)).toBe('0')
+  })
+
+  it('shows a counted quantity to the thousandth at most', () => {
+    expect(counted(0.003)).toBe('0.003')
+    expect(counted(0)).toBe('0')
+    expect(counted(41.25)).toBe('41.25')
   })
 })
