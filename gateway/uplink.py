@@ -309,7 +309,8 @@ class Uplink:
             except WireError as error:
                 raise _LaterError(_trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
             self.last_contact_ns = self._clock()
-            self._troubles.clear(SUBJECT)
+            if route != "live":  # a county that takes presence but no records is still in trouble
+                self._troubles.clear(SUBJECT)
             return answer
         detail = content[:300].decode("utf-8", "replace")
         if status == TOO_LARGE or (status in _REFUSALS and _speaks_as_county(content)):

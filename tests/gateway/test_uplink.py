@@ -242,6 +242,20 @@ async def test_presence_is_sent_without_a_change(county: CountyStub, plant: Make
         assert rig.uplink.last_contact_ns == 1_000
 
 
+async def test_a_county_that_takes_presence_but_no_records_is_shown_as_in_trouble(
+    county: CountyStub, plant: Make, tmp_path: Path, log: list[Any]
+) -> None:
+    async with rig_for(plant(county.url, presence_s=0.3), tmp_path) as rig:
+        county.answers = [web.Response(status=500, text="oh") for _ in range(3)]
+        await rig.commit(1)
+        async with running(rig.uplink.run_ingest()), running(rig.uplink.run_live()):
+            await county.until(lambda: county.requests["ingest"] == 3 and county.requests["live"] >= 2)
+            assert rig.codes() == {"county_answers_500"}
+            await county.until(lambda: len(county.bodies) == 1)
+            await until(lambda: not rig.codes())
+    assert [line["event"] for line in log] == ["trouble", "trouble over"]
+
+
 async def test_the_credential_never_shows(county: CountyStub, plant: Make, tmp_path: Path, log: list[Any]) -> None:
     config = plant(county.url)
     config.uplink.credential_file.write_text("super-secret")
