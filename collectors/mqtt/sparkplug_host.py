@@ -45,7 +45,8 @@ class Outcome:
     """What a number of messages brought, gathered until it becomes a batch."""
 
     rows: dict[str, Rows] = field(default_factory=dict)
-    proofs: dict[str, Proof] = field(default_factory=dict)
+    lasts: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """By device: when it was last proven connected or gone, and for how long that lasts (0: gone)."""
     devices: list[Device] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     shed: dict[str, int] = field(default_factory=dict)
@@ -53,6 +54,11 @@ class Outcome:
     def count(self, reason: str, n: int = 1) -> None:
         """Count something that was not handed over."""
         self.shed[reason] = self.shed.get(reason, 0) + n
+
+    @property
+    def proofs(self) -> dict[str, Proof]:
+        """The proofs, by device."""
+        return {device: Proof(device, at_ns, lasts_s) for device, (at_ns, lasts_s) in self.lasts.items()}
 
     def rows_of(self, device: str) -> Rows:
         """Where the device's samples go."""
@@ -62,7 +68,7 @@ class Outcome:
         return rows
 
     def __bool__(self) -> bool:
-        return bool(self.proofs or self.devices or self.troubles or self.shed or any(map(len, self.rows.values())))
+        return bool(self.lasts or self.devices or self.troubles or self.shed or any(map(len, self.rows.values())))
 
 
 @dataclass(slots=True)
@@ -190,7 +196,7 @@ class EdgeNode:
         if self.notices:
             out.troubles.extend(self.notices.note(born.device.id, "mqtt.state-unknown", ""))
             self._note("mqtt.payload-broken", "", out)
-        out.proofs[born.device.id] = Proof(born.device.id, received_ns, FOREVER_S)
+        out.lasts[born.device.id] = (received_ns, FOREVER_S)
         return True
 
     def _in_step(self, seq: int | None, now_ns: int) -> bool:
@@ -265,7 +271,7 @@ class EdgeNode:
             bound = bounds.get(metric.name or "")
             if bound is not None and not metric.historical:
                 self._add(device.id, metric, bound, 0, received_ns, out)
-        out.proofs[device.id] = Proof(device.id, received_ns, FOREVER_S)
+        out.lasts[device.id] = (received_ns, FOREVER_S)
 
     def _describe(self, name: str, payload: WirePayload) -> tuple[Device | None, dict[str, Bound]]:
         """The device that a birth describes, and its metrics that are tags. A node without such is no machine."""
@@ -320,7 +326,7 @@ class EdgeNode:
                 at_ns = source_ns(metric.time_ms, payload.time_ms)
                 self._add(born.device.id, metric, bound, at_ns, received_ns, out)
         if born.device is not None and live:
-            out.proofs[born.device.id] = Proof(born.device.id, received_ns, FOREVER_S)
+            out.lasts[born.device.id] = (received_ns, FOREVER_S)
         if len(bound_of) == len(payload.metrics) and (len(data) in born.layouts or len(born.layouts) < MOST_LAYOUTS):
             born.layouts[len(data)] = Layout.learn(data, payload, bound_of)
 
@@ -339,7 +345,7 @@ class EdgeNode:
         rows = out.rows_of(born.device.id)
         for index in range(len(born.device.tags)):
             rows.add(index, 0.0, _BAD, 0, now_ns)
-        out.proofs[born.device.id] = Proof(born.device.id, now_ns, 0.0)
+        out.lasts[born.device.id] = (now_ns, 0.0)
 
     def _note(self, code: str, what: str, out: Outcome) -> None:
         out.troubles.extend(self.notices.note(self.entry, code, what))

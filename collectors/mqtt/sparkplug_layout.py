@@ -8,9 +8,9 @@ and unpacks what is wanted. Whatever differs is decoded in full and becomes a la
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, Final
 
 from collectors.model import Quality
@@ -37,6 +37,9 @@ _LATEST_MS: Final = 4_102_444_800_000
 """Times before 2000 or after 2100 are a clock that was never set: as good as none."""
 _GOOD, _UNCERTAIN, _BAD = int(Quality.GOOD), int(Quality.UNCERTAIN), int(Quality.BAD)
 _MOST_REMEMBERED: Final = 16
+_TIME_BYTES: Final = 6
+"""A varint of any time from 2^35 ms (1971) to 2^42 ms (2109)."""
+_BLANK_TIME: Final = bytes(_TIME_BYTES)
 _VARINTS: Final = (INT, LONG, BOOLEAN)
 
 
@@ -75,101 +78,92 @@ def source_ns(metric_ms: int, payload_ms: int) -> int:
 
 
 class Layout:
-    """How to read messages of one shape. `learn` makes one; `read` refuses what has another shape."""
+    """How to read messages of one shape. `learn` makes one; `read` refuses what it cannot read exactly."""
 
-    __slots__ = ("_convert", "_mask", "_pattern", "_quality", "_seq", "_tags", "_times", "_unpack", "_values")
+    __slots__ = ("_convert", "_mask", "_pattern", "_payload_time", "_tags", "_time", "_unpack")
 
     def __init__(
-        self,
-        unpack: Callable[[bytes], tuple[Any, ...]],
-        pattern: int,
-        mask: int,
-        bounds: Sequence[tuple[Bound, WireMetric]],
-        where: Mapping[tuple[int, str], int],
+        self, pattern: int, mask: int, codes: str, payload: WirePayload, bounds: Sequence[tuple[Bound, WireMetric]]
     ) -> None:
-        self._unpack, self._pattern, self._mask = unpack, pattern, mask
-        self._seq = where[-1, "seq"]
-        self._times = _picker([where[n, "time"] for n in range(len(bounds))])
-        self._values = _picker([where[n, "value"] for n in range(len(bounds))])
+        self._pattern, self._mask = pattern, mask
+        self._unpack = struct.Struct(codes).unpack
+        self._tags = array("H", [bound.index for bound, _ in bounds])
         self._convert = [
             (n, convert) for n, (bound, metric) in enumerate(bounds) if (convert := _converter(bound, metric.kind))
         ]
-        self._tags = [bound.index for bound, _ in bounds]
-        self._quality = [_GOOD] * len(bounds)
+        self._time = slice(bounds[0][1].time_at, bounds[0][1].time_end)
+        self._payload_time = slice(payload.time_at, payload.time_end)
 
     @classmethod
     def learn(cls, data: bytes, payload: WirePayload, bound_of: Sequence[Bound | None]) -> Layout | None:
-        """From one decoded message; None for shapes that are not worth it (history, nulls, no times)."""
-        variable: list[tuple[int, int, str, tuple[int, str]]] = []
+        """From one decoded message; None for shapes that are not worth it: history, nulls, fields out of order."""
         bounds: list[tuple[Bound, WireMetric]] = []
         mask = bytearray(b"\xff" * len(data))
-        if payload.seq is None:
+        blank = bytearray(data)
+        if payload.seq is None or payload.time_end - payload.time_at != _TIME_BYTES:
             return None
-        variable.append((payload.seq_at, payload.seq_end, "s", (-1, "seq")))
         _open(mask, payload.seq_at, payload.seq_end, varint=True)
-        _open(mask, payload.time_at, payload.time_end, varint=True)
+        _open(mask, payload.time_at, payload.time_end, varint=False)  # `read` checks it by itself
         for metric, bound in zip(payload.metrics, bound_of, strict=True):
             if metric.historical or metric.null or not metric.kind or not metric.time_end:
                 return None
-            _open(mask, metric.time_at, metric.time_end, varint=True)
+            if metric.time_end - metric.time_at != _TIME_BYTES:
+                return None
+            blank[metric.time_at : metric.time_end] = bytes(_TIME_BYTES)
             _open(mask, metric.value_at, metric.value_end, varint=metric.kind in _VARINTS)
             if bound is not None:
-                n = len(bounds)
                 bounds.append((bound, metric))
-                code = {DOUBLE: "d", FLOAT: "f"}.get(metric.kind, "s")
-                variable.append((metric.time_at, metric.time_end, "s", (n, "time")))
-                variable.append((metric.value_at, metric.value_end, code, (n, "value")))
         if not bounds:
             return None
-        variable.sort()
+        fields = [(m.value_at, m.value_end, {DOUBLE: "d", FLOAT: "f"}.get(m.kind, "s")) for _, m in bounds]
+        fields.append((payload.seq_at, payload.seq_end, "s"))
+        if fields != sorted(fields):
+            return None
         codes, at = "<", 0
-        for start, end, code, _ in variable:
+        for start, end, code in fields:
             codes += f"{start - at}x" if start > at else ""
             codes += f"{end - start}s" if code == "s" else code
             at = end
-        unpack = struct.Struct(codes + (f"{len(data) - at}x" if at < len(data) else "")).unpack
-        where = {name: n for n, (*_, name) in enumerate(variable)}
-        pattern, masked = int.from_bytes(data, "little"), int.from_bytes(mask, "little")
-        return cls(unpack, pattern & masked, masked, bounds, where)
+        codes += f"{len(data) - at}x" if at < len(data) else ""
+        masked = int.from_bytes(mask, "little")
+        return cls(int.from_bytes(blank, "little") & masked, masked, codes, payload, bounds)
 
     def read(self, data: bytes, received_ns: int, expected_seq: int | None, rows: Rows) -> bool:
-        """Add the message's samples to `rows`. False, and nothing added, where its shape is another, it is
-        not the next in sequence, or it holds a state nobody knows: then it has to be decoded in full."""
-        if int.from_bytes(data, "little") & self._mask != self._pattern:
+        """Add the message's samples to `rows`. False, and nothing added, where its shape is another, its
+        metrics differ in time, it is not the next in sequence, or it holds a state nobody knows: then it
+        has to be decoded in full."""
+        # The first metric's time is blanked wherever it stands: what then still differs from the blanked
+        # pattern is another shape, or a metric with another time.
+        time = data[self._time]
+        if int.from_bytes(data.replace(time, _BLANK_TIME), "little") & self._mask != self._pattern:
+            return False
+        payload_time = data[self._payload_time]
+        if payload_time != time and not (payload_time[-1] < 0x80 <= min(payload_time[:-1])):
             return False
         fields = self._unpack(data)
-        if varint_value(fields[self._seq]) != expected_seq:
+        if varint_value(fields[-1]) != expected_seq:
             return False
-        values = list(self._values(fields))
-        for n, convert in self._convert:
-            value = convert(values[n])
-            if value is None:
-                return False
-            values[n] = value
-        n_rows = len(values)
-        rows.tag += self._tags
-        rows.value += values
-        rows.quality += self._quality
-        rows.received_ns += [received_ns] * n_rows
-        times = self._times(fields)
-        first = times[0]
-        if times.count(first) == n_rows:
-            rows.source_ns += [source_ns(varint_value(first), 0)] * n_rows
-        else:
-            rows.source_ns += [source_ns(varint_value(time), 0) for time in times]
+        values: Any = fields[:-1]
+        if self._convert:
+            values = list(values)
+            for n, convert in self._convert:
+                value = convert(values[n])
+                if value is None:
+                    return False
+                values[n] = value
+        rows.add_good(self._tags, values, source_ns(_time_ms(time), 0), received_ns)
         return True
+
+
+def _time_ms(raw: bytes) -> int:
+    """What a varint of _TIME_BYTES bytes holds, without a loop."""
+    a, b, c, d, e, f = raw
+    return a & 0x7F | (b & 0x7F) << 7 | (c & 0x7F) << 14 | (d & 0x7F) << 21 | (e & 0x7F) << 28 | f << 35
 
 
 def _open(mask: bytearray, start: int, end: int, *, varint: bool) -> None:
     """Let these bytes vary; a varint's continuation bits are part of the shape."""
     mask[start:end] = (b"\x80" if varint else b"\x00") * (end - start)
-
-
-def _picker(indices: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    if len(indices) == 1:
-        only = indices[0]
-        return lambda fields: (fields[only],)
-    return itemgetter(*indices)
 
 
 class _Memo(dict[bytes, "float | None"]):

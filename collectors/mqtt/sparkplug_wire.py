@@ -182,6 +182,8 @@ def _skip(data: bytes, at: int, end: int, key: int) -> int:
 
 def varint_value(data: bytes) -> int:
     """The number that exactly these varint bytes hold."""
+    if len(data) == 1:
+        return data[0]
     value = 0
     for byte in reversed(data):
         value = value << 7 | byte & 0x7F
