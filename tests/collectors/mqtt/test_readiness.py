@@ -1,0 +1,33 @@
+"""The sample is valid and complete, and every promise in readiness.yaml has its test."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import yaml
+
+from collectors.mqtt import config
+from collectors.mqtt.config import MqttEntry
+from collectors.mqtt.factory import collectors_for
+
+FOLDER = Path(config.__file__).parent
+TESTS = Path(__file__).parent
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    promises = yaml.safe_load((FOLDER / "readiness.yaml").read_text(encoding="utf-8"))
+    assert promises
+    for promise, shown_by in promises.items():
+        file, name = shown_by.split("::")
+        text = (TESTS / file).read_text(encoding="utf-8")
+        assert f"def {name}(" in text or f"class {name}(" in text, promise
+
+
+def test_the_sample_makes_collectors_and_shows_every_key() -> None:
+    text = (FOLDER / "sample.yaml").read_text(encoding="utf-8")
+    entries = [MqttEntry.model_validate(entry) for entry in yaml.safe_load(text)["devices"]]
+    assert len(collectors_for(entries, time.time_ns, [], Path("unused"))) == 2
+    without_meaning_here = {"username", "password_file", "ca_file"}
+    for key in set(MqttEntry.model_fields) - without_meaning_here:
+        assert f"{key}:" in text, key
