@@ -19,6 +19,8 @@ from api.verdict import replayed
 from metrics.record import local_day
 
 GROUP_ROWS: Final = 10_000
+_LARGEST_GROUP_ROWS: Final = 120_000
+"""While more waits, a group grows up to one DuckDB row group: half the CPU per record."""
 GROUP_S: Final = 1.0
 _MAX_READY_ROWS: Final = 400_000
 _REPLAY_BATCHES: Final = 64
@@ -159,7 +161,7 @@ class Applier:
         rows = 0
         with self._changed:
             position = self._applied + 1
-            while rows < GROUP_ROWS and (batch := self._ready.get(position)) is not None:
+            while rows < _LARGEST_GROUP_ROWS and (batch := self._ready.get(position)) is not None:
                 group.append(batch)
                 rows += len(batch.records)
                 position += 1

@@ -2,7 +2,8 @@
 
 A mark's generation is the journal position that made the day dirty. A day is computed only once the store has applied
 that position, and its mark is cleared only if the generation is still the one that was read. Today is computed at
-most every `today_refresh_s`; days before it at once, in bounded chunks. An unchanged digest stops there.
+most every `today_refresh_s`; a day before it as soon as nothing more has come for it for 2 s (or it has waited for
+60 s: a backlog must not have one day computed over and over), in bounded chunks. An unchanged digest stops there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ from metrics.record import local_day
 _CHUNK_KEYS: Final = 16
 _IDLE_S: Final = 0.5
 _RETRY_S: Final = 5.0
+_SETTLED_S: Final = 2.0
+_LONGEST_WAIT_S: Final = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,18 @@ class _Key:
     gateway: str
     day: int
     generation: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Since when a day is dirty, and since when at its generation; on the clock's monotonic line."""
+
+    generation: int
+    first_s: float
+    changed_s: float
+
+    def due(self, now_s: float) -> bool:
+        return now_s - self.changed_s >= _SETTLED_S or now_s - self.first_s >= _LONGEST_WAIT_S
 
 
 class Rollup:
@@ -65,6 +80,7 @@ class Rollup:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._last_today_s = -today_refresh_s
+        self._seen: dict[tuple[str, int], _Seen] = {}
         self._running = threading.Lock()
         self.last_error = ""
         self.computed = 0
@@ -112,25 +128,44 @@ class Rollup:
                 self.last_error = f"{type(error).__name__}: {error}"
                 self._stopping.wait(_RETRY_S)
 
-    def run_once(self, *, force_today: bool = False) -> int:
-        """Compute what is due now; with `force_today` today's days too. Returns how many days changed."""
+    def run_once(self, *, force: bool = False) -> int:
+        """Compute what is due now; with `force` everything that is dirty. Returns how many days changed."""
         with self._running:
             today = int(local_day(self._clock.now_ns() // 1_000_000_000))
-            due_today = force_today or self._clock.monotonic_s() - self._last_today_s >= self._today_refresh_s
+            now_s = self._clock.monotonic_s()
+            due_today = force or now_s - self._last_today_s >= self._today_refresh_s
             applied = self._applied()
             with self._engine.connect() as connection:
                 found = connection.execute(
                     select(DirtyDay.gateway, DirtyDay.day, DirtyDay.generation).order_by(DirtyDay.day, DirtyDay.gateway)
                 ).all()
-            keys = [_Key(*row) for row in found if row.generation <= applied and (due_today or row.day < today)]
+            self._look(found, now_s)
+            keys = [
+                _Key(*row)
+                for row in found
+                if row.generation <= applied
+                and (force or (due_today if row.day >= today else self._seen[row.gateway, row.day].due(now_s)))
+            ]
             if due_today and any(key.day >= today for key in keys):
-                self._last_today_s = self._clock.monotonic_s()
+                self._last_today_s = now_s
             changed = 0
             for first in range(0, len(keys), _CHUNK_KEYS):
                 if self._stopping.is_set():
                     break
                 changed += self._chunk(keys[first : first + _CHUNK_KEYS])
             return changed
+
+    def _look(self, found: Sequence[Any], now_s: float) -> None:
+        """Note since when each dirty day is as it is."""
+        seen: dict[tuple[str, int], _Seen] = {}
+        for gateway, day, generation in found:
+            before = self._seen.get((gateway, day))
+            if before is None:
+                seen[gateway, day] = _Seen(generation, now_s, now_s)
+            else:
+                changed_s = before.changed_s if before.generation == generation else now_s
+                seen[gateway, day] = _Seen(generation, before.first_s, changed_s)
+        self._seen = seen
 
     def _chunk(self, keys: list[_Key]) -> int:
         wanted = {(key.gateway, key.day): key for key in keys}
@@ -153,6 +188,8 @@ class Rollup:
                 )
             if changed:
                 raise_counter(connection, "device_day")
+        for gateway, day in wanted:
+            self._seen.pop((gateway, day), None)
         self.computed += len(keys)
         if changed:
             self._changed()
@@ -162,7 +199,7 @@ class Rollup:
         """Compute until nothing is dirty, today included. Returns whether that was reached in time."""
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
-            self.run_once(force_today=True)
+            self.run_once(force=True)
             if self.dirty() == 0:
                 return True
             self._stopping.wait(0.05)
