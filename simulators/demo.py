@@ -123,7 +123,7 @@ class Demo:
     async def run(self) -> int:
         """Run until stopped or until the time is over. Gives the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop.set)
         try:
             code = await self._until_stopped(self._play())

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 
 WINDOW_S: Final = 10
 POLL_S: Final = 1.0
-SLACK_S: Final = 1.0
+SLACK_S: Final = 0.5
 """Time for a served value to be read and stamped on a loaded machine."""
 LIVENESS_S: Final = 6.0
 UNPLUGGED: Final = {"opcua": "cnc-1", "modbus": "moulding-1", "mqtt": "edm-1", "sparkplug": "asm-1"}
@@ -238,6 +238,6 @@ def check_times(device: str, page: dict[str, Any], records: Any, *, says_state: 
         for name in ("running", "idle", "fault", "off"):
             recorded_s = sum(state_seconds(records, int(row))[name] for row in rows)
             off_by_s = abs(recorded_s - truth.get(name, 0.0))
-            assert off_by_s <= tolerance_s + near * (POLL_S + SLACK_S), f"{where}; {name} recorded {recorded_s}"
+            assert off_by_s <= tolerance_s + near * SLACK_S, f"{where}; {name} recorded {recorded_s}"
     spans = records.quantity_span[first].astype(np.int64)
     assert np.all(records.quantity[first][spans == 0] == 0), device

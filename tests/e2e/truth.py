@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -71,8 +72,8 @@ def keys_are_unique(records: Records) -> bool:
 
 
 def thousandths(value: float) -> int:
-    """A counter reading as a gateway keeps it."""
-    return int(np.rint(value * 1000))
+    """A counter reading as a record keeps it: rounded to 1/1000, halves up (a meter's f32 does stand on halves)."""
+    return math.floor(value * 1000 + 0.5)
 
 
 def first_and_last(page: dict[str, Any], column: str, from_s: float) -> tuple[float, float]:
