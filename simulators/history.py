@@ -29,7 +29,7 @@ MAX_BATCH_ROWS: Final = 1000
 _FRESH_S: Final = 900
 """Windows that ended within this time are left to the live gateway: two outboxes that both deliver
 fresh windows would, rightly, raise an alarm."""
-_UNITS: Final = {"electricity": "kWh", "water": "m3"}
+_UNITS: Final = {"electricity": "kWh", "water": "m³"}
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
