@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import typer.main
-from click import Command, Context, Group
 
 from api.register.csv_format import REGISTER_FILES
 from collectors.profiles import loader
@@ -71,26 +71,23 @@ def register_files() -> str:
 def _command_help(app: typer.Typer, program: str) -> str:
     blocks: list[str] = []
 
-    def walk(command: Command, path: str) -> None:
-        context = Context(command, info_name=path, max_content_width=100, terminal_width=100)
-        if isinstance(command, Group):
-            for name in sorted(command.commands):
-                walk(command.commands[name], f"{path} {name}")
+    # typer brings its own copy of click, so groups are known by what they have, not by their class.
+    def walk(command: Any, path: str) -> None:
+        for name in sorted(getattr(command, "commands", ())):
+            walk(command.commands[name], f"{path} {name}")
+        if hasattr(command, "commands"):
             return
-        options = [
+        blocks.append(f"### `{path}`\n\n{(command.help or '').strip()}\n")
+        rows = [
             (
-                f"`{' '.join([*p.opts, *p.secondary_opts])}`"
-                if p.opts[0].startswith("-")
-                else f"`{p.name.upper() if p.name else ''}`",
-                getattr(p, "help", None) or "",
+                f"`{', '.join(p.opts)}`" if p.opts[0].startswith("-") else f"`{p.name.upper()}`",
+                getattr(p, "help", "") or "",
             )
             for p in command.params
-            if not getattr(p, "hidden", False) and p.name != "help"
+            if p.name != "help"
         ]
-        blocks.append(f"### `{path}`\n\n{(command.help or '').strip()}\n")
-        if options:
-            blocks.append(_table(("argument or option", "meaning"), options) + "\n")
-        del context
+        if rows:
+            blocks.append(_table(("参数 argument", "meaning"), rows) + "\n")
 
     walk(typer.main.get_command(app), program)
     return "\n".join(blocks)
