@@ -8,6 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from api.live import TooManySubscribersError
+from api.problems import ProblemError
 from api.routes.deps import PROBLEMS, CountyDep, DataReaderDep
 from api.schemas import LiveSnapshot
 from api.services import presence
@@ -28,7 +30,10 @@ def live(county: CountyDep, reader: DataReaderDep) -> LiveSnapshot:
 )
 async def live_events(request: Request, county: CountyDep, reader: DataReaderDep) -> StreamingResponse:
     """The same as server-sent events: on every change, at least every 5 s."""
-    subscription = county.live.subscribe()
+    try:
+        subscription = county.live.subscribe()
+    except TooManySubscribersError:
+        raise ProblemError("busy", "too many streams are open", {"retry-after": "10"}) from None
 
     async def events() -> AsyncIterator[bytes]:
         try:
