@@ -44,9 +44,9 @@ class Mosquitto:
     """One mosquitto process listening on 127.0.0.1, its sessions and log kept in `data_dir`.
 
     `port` 0 chooses a free one, kept over `stop` and `start`. `config_lines` are added to the
-    configuration as they are; a line that starts with `allow_anonymous` replaces ours (true).
-    The log, with every packet, is at `log_path`. Sessions survive `stop`, and of `kill` what the
-    broker had saved before.
+    configuration as they are; lines that start with `allow_anonymous` or `log_type` replace ours
+    (true; all), and `log_type information` must be among the latter. The log, with every packet, is at
+    `log_path`. Sessions survive `stop`, and of `kill` what the broker had saved before.
     """
 
     host: Final = "127.0.0.1"
@@ -149,11 +149,10 @@ class Mosquitto:
             "persistence true",
             f"persistence_location {self.data_dir}/",
             "log_dest stderr",
-            "log_type all",
             "set_tcp_nodelay true",
         ]
-        if not any(line.startswith("allow_anonymous") for line in self._config_lines):
-            lines.append("allow_anonymous true")
+        given = {line.split()[0] for line in self._config_lines}
+        lines += [ours for ours in ("allow_anonymous true", "log_type all") if ours.split()[0] not in given]
         return [*lines, f"listener {self.port} {self.host}", *self._config_lines]
 
     def _log_from(self, offset: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,10 +111,9 @@ def test_a_learnt_shape_reads_exactly_as_decoding_in_full(first: list[Metric], d
     for number, draw in enumerate([None, *draws, None]):
         if draw is not None:  # the same metrics with other times and values
             sent = [
-                Metric(m.datatype, draw.draw(_value(m.datatype)), alias=m.alias, at_ms=NOW_MS + number if one_time else m.at_ms + number,
-                       with_datatype=m.with_datatype)
+                replace(m, value=draw.draw(_value(m.datatype)), at_ms=NOW_MS + number if one_time else m.at_ms + number)
                 for m in sent
-            ]  # fmt: skip
+            ]
         data = schema.encode(sent, at_ms=NOW_MS, seq=number)
         payload = wire.decode(data)
         for metric, bound in zip(payload.metrics, bounds, strict=True):
