@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import Final
 
@@ -86,10 +87,20 @@ def add_portal(app: FastAPI, web_dir: Path) -> None:
         if path and wanted.is_relative_to(root) and wanted.is_file():
             # built assets carry a hash of their content in their name
             fresh = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
-            return FileResponse(wanted, headers={"cache-control": fresh})
+            return _file(wanted, request, fresh)
         if "." in path.rsplit("/", 1)[-1]:
             return problem_response("not-found", f"/{path}")
         index = root / "index.html"
         if not index.is_file():
             return HTMLResponse(_NO_PORTAL)
-        return FileResponse(index, headers={"cache-control": "no-cache"})
+        return _file(index, request, "no-cache")
+
+
+def _file(path: Path, request: Request, cache_control: str) -> FileResponse:
+    """A built file, by its compressed copy where the browser takes one."""
+    headers = {"cache-control": cache_control, "vary": "accept-encoding"}
+    copy = path.with_name(f"{path.name}.gz")
+    if "gzip" in request.headers.get("accept-encoding", "") and copy.is_file():
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return FileResponse(copy, media_type=kind, headers={**headers, "content-encoding": "gzip"})
+    return FileResponse(path, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 from api.openapi import DOCUMENT, text
@@ -28,6 +29,18 @@ async def test_the_portal_is_served_and_page_addresses_fall_back_to_its_index(tm
         for path in ("/assets/gone.js", "/api/v1/nothing", "/favicon.ico"):
             answer = await county.client.get(path)
             assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), path
+
+
+async def test_a_browser_that_takes_gzip_gets_the_compressed_copy(tmp_path: Path) -> None:
+    folder = build_portal(tmp_path / "web" / "dist")
+    (folder / "assets" / "app-1a2b.js.gz").write_bytes(gzip.compress(b"export {}"))
+    async with running_county(tmp_path / "county", web_dir=folder) as county:
+        plain = await county.client.get("/assets/app-1a2b.js", headers={"accept-encoding": "identity"})
+        packed = await county.client.get("/assets/app-1a2b.js", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["content-type"] == plain.headers["content-type"]
+    assert packed.text == plain.text == "export {}"
 
 
 async def test_nothing_outside_the_portals_folder_is_served(tmp_path: Path) -> None:
