@@ -1,0 +1,101 @@
+"""The smallest set of machines equals exhaustive search on small plants."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics.selection import smallest_set
+
+
+def rate(machines: list[tuple[bool, bool, bool, int, int]], chosen: tuple[int, ...], by_mean: bool) -> Fraction | None:
+    """The rate by its definition, machine by machine: (counted, shown, free, weight, enterprise)."""
+    shares: dict[int, list[tuple[int, int]]] = {}
+    for i, (counted, shown, _, weight, enterprise) in enumerate(machines):
+        if counted and weight >= 0:
+            shares.setdefault(enterprise if by_mean else 0, []).append((weight if shown or i in chosen else 0, weight))
+    rates = [Fraction(sum(a for a, _ in x), sum(b for _, b in x)) for x in shares.values() if sum(b for _, b in x)]
+    return sum(rates, Fraction(0)) / len(rates) if rates else None
+
+
+MACHINE = st.tuples(st.booleans(), st.booleans(), st.booleans(), st.integers(-1, 6), st.integers(0, 2))
+
+
+@given(st.lists(MACHINE, max_size=8), st.integers(0, 12), st.booleans(), st.booleans())
+@settings(max_examples=250, deadline=None)
+def test_it_equals_exhaustive_search(
+    machines: list[tuple[bool, bool, bool, int, int]], twelfths: int, by_mean: bool, by_value: bool
+) -> None:
+    if not by_value:
+        machines = [(c, s, f, 1, e) for c, s, f, _, e in machines]
+    goal = Fraction(twelfths, 12)
+    counted, shown, free, weight, enterprise = (
+        np.array(column) for column in (zip(*machines, strict=True) if machines else [[]] * 5)
+    )
+    got = smallest_set(
+        counted.astype(np.bool_),
+        shown.astype(np.bool_),
+        free.astype(np.bool_),
+        goal,
+        weight.astype(np.int64) if by_value else None,
+        enterprise.astype(np.int64) if by_mean else None,
+    )
+    may = [i for i, (c, s, f, _, _) in enumerate(machines) if c and not s and f]
+    before = rate(machines, (), by_mean)
+    assert got.before == before
+    if before is None:
+        assert not got.reached
+        return
+    sizes = [
+        k
+        for k in range(len(may) + 1)
+        if any((r := rate(machines, chosen, by_mean)) is not None and r >= goal for chosen in combinations(may, k))
+    ]
+    assert got.reached == bool(sizes)
+    assert set(got.rows.tolist()) <= set(may)
+    assert got.after == rate(machines, tuple(got.rows.tolist()), by_mean)
+    if sizes:
+        assert len(got.rows) == sizes[0]
+
+
+def test_sixty_per_cent_of_ten_machines_needs_six() -> None:
+    counted = np.ones(10, np.bool_)
+    shown = np.arange(10) < 4
+    got = smallest_set(counted, shown, counted, 0.6)
+    assert got.rows.tolist() == [4, 5]
+    assert (got.before, got.after, got.reached) == (Fraction(2, 5), Fraction(3, 5), True)
+
+
+def test_the_mean_of_enterprises_is_raised_where_plants_are_small() -> None:
+    enterprise = np.array([0] * 8 + [1, 1])
+    counted, nothing = np.ones(10, np.bool_), np.zeros(10, np.bool_)
+    assert smallest_set(counted, nothing, counted, 0.5, enterprise=enterprise).rows.tolist() == [8, 9]
+    assert len(smallest_set(counted, nothing, counted, 0.5).rows) == 5
+
+
+def test_a_target_out_of_reach_says_how_far_it_goes() -> None:
+    counted = np.ones(4, np.bool_)
+    got = smallest_set(counted, np.zeros(4, np.bool_), np.array([True, False, False, False]), 0.5)
+    assert (got.reached, got.rows.tolist(), got.after) == (False, [0], Fraction(1, 4))
+    with pytest.raises(ValueError, match="expected 0 to 1"):
+        smallest_set(counted, counted, counted, 60.0)
+    with pytest.raises(ValueError, match="unequal length"):
+        smallest_set(counted, counted[:2], counted, 0.5)
+
+
+def test_a_countys_machines_by_value_and_mean_are_chosen_in_seconds() -> None:
+    rng = np.random.default_rng(8)
+    n = 20_000
+    counted, shown = np.ones(n, np.bool_), rng.random(n) < 0.5
+    began = time.process_time()
+    got = smallest_set(counted, shown, counted, 0.8, rng.integers(1, 10**10, n), rng.integers(0, 600, n))
+    assert got.reached
+    assert got.after is not None
+    assert got.after >= Fraction(4, 5)
+    assert time.process_time() - began < 20
