@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
@@ -138,6 +138,75 @@ def _status_of(target: Target, value: float, year: float) -> Status:
     if made >= SLOW_FROM:
         return Status.SLOW
     return Status.BEHIND if made >= 0 else Status.REVERSED
+
+
+def fulfilment(
+    kind: Literal["level", "increment"],
+    value: float | None,
+    target: float,
+    base: float | None = None,
+    direction: Literal["up", "down"] = "up",
+) -> float | None:
+    """完成率 of a value against the target itself, 1: fulfilled; None where it cannot be said.
+
+    level: actual/target, and target/actual for a target downwards. increment: (actual − base)/(target − base), which
+    holds in both directions; of a figure that counts what was added, the base is 0. None without a value, without
+    the base of an increment, where base and target are equal, for a level that is not above 0, and for an increment
+    whose target lies on the other side of its base than `direction` says.
+    """
+    if value is None:
+        return None
+    if kind == "level":
+        above, below = (value, target) if direction == "up" else (target, value)
+        return above / below if below > 0 and above >= 0 else None
+    if base is None or target == base or (target > base) != (direction == "up"):
+        return None
+    return (value - base) / (target - base)
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What would settle a status that cannot be told. Widths in the indicator's unit."""
+
+    width: float
+    """At most this wide, an interval that keeps either end of the present one has one status."""
+    coverage: float | None
+    """Coverage at which the interval would be so narrow, if it narrows in proportion; None: coverage not known."""
+
+
+def settling_width(
+    target: Target, lower: float | None, upper: float | None, year: float, coverage: float | None = None
+) -> Settling | None:
+    """How narrow the interval must become to settle 无法判断; None where it is settled, or nothing can settle it.
+
+    The interval of a rate narrows as more is watched: its lower end rises or its upper end falls. `width` is the
+    largest one at which the status is settled both if the lower end stays and if the upper one stays. (A truth
+    that lies beside a threshold needs still more: no coverage below 1 settles every truth.)
+    `coverage` 0 to 1: of the figure as it stands; what is not covered is taken to be in proportion to the width.
+    """
+    if lower is None or upper is None or status(target, lower, upper, year) is not Status.CANNOT_TELL:
+        return None
+    at_lower, at_upper = _status_of(target, lower, year), _status_of(target, upper, year)
+    if at_lower == at_upper:
+        return None  # nothing is due yet: no width helps
+    full = upper - lower
+    if full <= 0:
+        return None
+    from_below = _reach(lambda width: _status_of(target, lower + width, year) == at_lower, full)
+    from_above = _reach(lambda width: _status_of(target, upper - width, year) == at_upper, full)
+    width = min(from_below, from_above)
+    needed = None if coverage is None else 1 - (1 - coverage) * width / full
+    return Settling(width, needed)
+
+
+def _reach(holds: Callable[[float], bool], most: float) -> float:
+    """The largest width up to `most` for which `holds`; it holds at 0 and not at `most`, and changes once between."""
+    low, high = 0.0, most
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return low
+        low, high = (middle, high) if holds(middle) else (low, middle)
 
 
 @dataclass(frozen=True, slots=True)

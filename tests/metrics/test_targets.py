@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from metrics.targets import Status, Target, completion, is_reached, required, status
+from metrics.targets import Status, Target, completion, fulfilment, is_reached, required, settling_width, status
 
 OUTPUT = Target("compound", 2020, 969.48, 2025, 1360.0)
 VALUE_ADDED = Target("compound", 2020, 229.6, 2025, 335.0)
@@ -89,3 +91,61 @@ def test_without_a_target_there_is_only_a_trend() -> None:
 def test_nothing_is_due_in_the_base_year() -> None:
     assert completion(OUTPUT, 1000.0, 2020) is None
     assert status(OUTPUT, 1000.0, 1000.0, 2020) is Status.CANNOT_TELL
+
+
+def test_fulfilment_of_levels_increments_and_falling_targets() -> None:
+    """Output 1100 of 1360; 150 of 300 robots added; workshops 12 → 35 at 20; water 12.7 against below 10.2."""
+    assert fulfilment("level", 1100.0, 1360.0) == pytest.approx(0.8088, abs=5e-5)
+    assert fulfilment("increment", 150.0, 300.0, 0.0) == 0.5
+    assert fulfilment("increment", 20.0, 35.0, 12.0) == pytest.approx(8 / 23)
+    assert fulfilment("level", 12.7, 10.2, direction="down") == pytest.approx(0.8031, abs=5e-5)
+    assert fulfilment("increment", 12.7, 10.2, 15.2, direction="down") == pytest.approx(0.5)
+    assert fulfilment("increment", 16.2, 10.2, 15.2, direction="down") == pytest.approx(-0.2)
+
+
+def test_fulfilment_that_cannot_be_said() -> None:
+    assert fulfilment("level", None, 10.0) is None
+    assert fulfilment("increment", 5.0, 10.0) is None
+    assert fulfilment("increment", 5.0, 10.0, 10.0) is None
+    assert fulfilment("increment", 5.0, 8.0, 10.0) is None
+    assert fulfilment("level", 0.0, 10.0, direction="down") is None
+    assert fulfilment("level", 0.0, 10.0) == 0.0
+
+
+def test_a_falling_target_has_its_status_from_both_ends() -> None:
+    water = Target("linear", 2020, 15.2, 2025, 10.2, comparator="<", direction="down")
+    assert status(water, 12.4, 12.7, 2022.5) is Status.ON_TRACK
+    assert status(water, 12.4, 14.6, 2022.5) is Status.CANNOT_TELL
+
+
+def test_what_would_settle_a_status() -> None:
+    """50 to 60 in ten years, half-way: on track from 54.75, slow from 53. At 53.1 to 56.1 and 70 % coverage it
+    settles when the interval is narrower than 1.35 (from 56.1 down to 54.75), with 86.5 % covered."""
+    share = Target("linear", 2020, 50.0, 2030, 60.0)
+    got = settling_width(share, 53.1, 56.1, 2025, coverage=0.7)
+    assert got is not None
+    assert got.width == pytest.approx(1.35)
+    assert got.coverage == pytest.approx(0.865)
+    assert status(share, 56.1 - got.width, 56.1, 2025) is Status.ON_TRACK
+    assert status(share, 53.1, 53.1 + got.width, 2025) is Status.SLOW
+
+
+def test_nothing_settles_what_is_settled_or_not_due() -> None:
+    share = Target("linear", 2020, 50.0, 2030, 60.0)
+    assert settling_width(share, 53.1, 54.0, 2025) is None
+    assert settling_width(share, 53.1, None, 2025) is None
+    assert settling_width(share, 50.0, 51.0, 2020) is None
+    assert settling_width(Target("none", 2020, 54.0), 50.0, 60.0, 2023) is None
+
+
+@given(st.floats(0, 100), st.floats(0, 40), st.sampled_from(["up", "down"]), st.floats(2020.1, 2030))
+@settings(max_examples=150, deadline=None)
+def test_a_settling_width_settles_from_either_end(lower: float, width: float, direction: str, year: float) -> None:
+    base, goal, comparator = (20.0, 80.0, ">=") if direction == "up" else (80.0, 20.0, "<=")
+    target = Target("linear", 2020, base, 2030, goal, comparator=comparator, direction=direction)  # type: ignore[arg-type]
+    got = settling_width(target, lower, lower + width, year)
+    assert (got is None) == (status(target, lower, lower + width, year) is not Status.CANNOT_TELL)
+    if got is not None:
+        assert 0 <= got.width < width
+        assert status(target, lower, lower + got.width, year) is not Status.CANNOT_TELL
+        assert status(target, lower + width - got.width, lower + width, year) is not Status.CANNOT_TELL
