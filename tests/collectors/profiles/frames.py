@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from collectors.modbus.device import samples_of
+from collectors.modbus.device import reading_of
 from collectors.modbus.plan import polls_of
 from collectors.modbus.profile import load_modbus
 from collectors.model import Quality
@@ -36,7 +36,7 @@ def read_profile(name: str, function: int, sheet: Mapping[int, str]) -> dict[str
             assert request.function == function
             asked = range(request.address, request.address + request.count)
             replies.append(struct.pack(f">{request.count}H", *(memory.get(at, UNWRITTEN) for at in asked)))
-        samples = samples_of(poll, replies, [1] * len(replies))
+        samples = reading_of(poll, replies, [1] * len(replies)).samples
         for tag, value, quality in zip(samples.tag, samples.value, samples.quality, strict=True):
             found[profile.tags[tag].name] = None if quality == Quality.BAD else float(value)
     return found
