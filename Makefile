@@ -6,11 +6,9 @@ BIN := .venv/bin
 WEB := api/web
 NODESETS := simulators/nodesets
 WEB_SOURCES := $(shell find $(WEB) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
-# The caches that Python writes must not make a read-only or shared checkout dirty.
-export PYTHONDONTWRITEBYTECODE ?=
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help demo test test-long check audit bench locks openapi docs format setup-demo setup-test clean
+.PHONY: help demo test test-long check audit bench bench-long figures locks openapi docs format setup-demo setup-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -22,12 +20,12 @@ help: ## this list
 	@touch $@
 
 .venv/run.stamp: .venv/uv.stamp deploy/locks/all.txt pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r deploy/locks/all.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r deploy/locks/all.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp deploy/locks/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r deploy/locks/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r deploy/locks/dev.txt
 	@touch $@
 
 .venv/system-demo.stamp: deploy/setup/system-packages.sh
@@ -80,6 +78,12 @@ check: .venv/dev.stamp $(WEB)/node_modules/.stamp ## format, lint, types, import
 
 audit: .venv/dev.stamp $(WEB)/node_modules/.stamp ## known vulnerabilities of every dependency (needs the internet)
 	$(BIN)/python deploy/checks/audit.py
+
+figures: .venv/dev.stamp ## the definitions' behaviour, drawn into docs/images/figures
+	$(BIN)/python -m tests.figures
+
+bench-long: setup-test ## the benchmarks that hold a whole county
+	$(BIN)/python -m tests.benchmarks --long $(if $(ONLY),--only $(ONLY))
 
 bench: setup-test ## benchmarks, one JSON object a line; ONLY=metrics runs one group
 	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
