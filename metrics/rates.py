@@ -4,14 +4,16 @@ Of `n` assets in scope, `c` are shown, `u` are not shown and could not have been
 c/n; the rate lies in [c/n, (c+u)/n]. Unknown is not zero, and no asset means no value.
 
 Definitions: `networking-rate/1` (form A: of all assets in scope), `networking-rate-digital/1` (form B:
-of the numerically controlled ones), `cnc-rate/1` (by count), `cnc-rate-value/1` (by original value).
-Source: MIIT questionnaire on the digital level of small and medium enterprises (生产设备联网率,
-生产设备数字化率); forms A and B differ in the denominator.
+of the numerically controlled ones), `cnc-rate/1` (by count), `cnc-rate-value/1` (by original value),
+`key-process-cnc-rate/1` (of key processes, the mean over enterprises).
+Sources: MIIT questionnaire on the digital level of small and medium enterprises (生产设备联网率,
+生产设备数字化率), where forms A and B differ in the denominator; the national 关键工序数控化率 (key processes
+under NC, DNC, FMC, PLC or DCS control, by enterprise, then averaged).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any, Final
 
@@ -69,6 +71,10 @@ class Assets:
     def __len__(self) -> int:
         return len(self.in_scope)
 
+    def take(self, rows: NDArray[np.int64]) -> Assets:
+        """Some of the assets, as often as `rows` names them: for scopes that overlap, see metrics.scopes."""
+        return Assets(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
 
 @dataclass(frozen=True, slots=True)
 class ScopeRate:
@@ -120,6 +126,14 @@ class Rates:
 
     def __len__(self) -> int:
         return len(self.numerator)
+
+    def evidence_rates(self) -> NDArray[np.float64]:
+        """Share of all assets counted that is shown by each evidence class, (s, 4), by count; NaN where none counts.
+
+        Read from the left and added up they are the rates at ever weaker evidence; all four give `value`.
+        """
+        n = np.repeat(self.counts.sum(axis=1), len(Evidence))
+        return _ratio(self.by_evidence.reshape(-1), n).reshape(-1, len(Evidence))
 
     def at(self, scope: int) -> ScopeRate:
         """The rate of one scope as Python numbers, None for what has no value."""
@@ -200,22 +214,26 @@ def networking_rate(
     period_tenths: int,
     watched_permille: int = WATCHED_PERMILLE,
     timed: AssetPeriod | None = None,
+    present: NDArray[np.int64] | None = None,
 ) -> Rates:
     """`networking-rate/1` at every scope of one kind.
 
     Parameters: `period` what the assets showed over the look-back; `scope` (a,) index of each asset's scope, -1
-    for none; `period_tenths` the elapsed length of the figure's own period, 0.1 s, and `timed` what the
-    assets showed in that (None: it is `period`), for the time-weighted rate.
+    for none. For the time-weighted rate: `period_tenths` the elapsed length of the figure's own period, 0.1 s;
+    `timed` what the assets showed in that (None: it is `period`); `present` (a,) how long of it each was in
+    the register and in scope, 0.1 s (metrics.rollup.present_tenths). Assets that entered or left within the period
+    weigh the time that they were there, those that left with `in_scope` false and in no count. None: all in scope,
+    all the time.
 
     Value c/n, bounds [c/n, (c+u)/n]. Coverage: time watched over time bound, an asset declared
     unconnected by a confirmed register counting as watched, one never bound of an unconfirmed register as not.
-    Time-weighted: proven connected time over n times the period; its upper bound adds the time that nobody
-    watched. The mean of enterprise rates counts each enterprise once.
+    Time-weighted: proven connected time over the assets' time in the register; its upper bound adds the time
+    that nobody watched. The mean of enterprise rates counts each enterprise once.
     """
     classes = classify_networked(assets, period, watched_permille)
-    return _networking(
-        assets, period, classes, np.zeros(len(assets), np.int64), scope, n_scopes, period_tenths, timed or period
-    )
+    nobody = np.zeros(len(assets), np.int64)
+    there = np.where(assets.in_scope, period_tenths, 0) if present is None else present
+    return _networking(assets, period, classes, nobody, scope, n_scopes, there, timed or period)
 
 
 def networking_rate_digital(
@@ -226,6 +244,7 @@ def networking_rate_digital(
     period_tenths: int,
     watched_permille: int = WATCHED_PERMILLE,
     timed: AssetPeriod | None = None,
+    present: NDArray[np.int64] | None = None,
 ) -> Rates:
     """`networking-rate-digital/1` at every scope: the numerically controlled assets only, as networking_rate.
 
@@ -237,7 +256,9 @@ def networking_rate_digital(
     maybe = _control_open(assets) & assets.in_scope
     classes_digital = np.where(is_digital(assets.control), classes, AssetClass.EXCLUDED)
     candidates = np.where(maybe, classes, AssetClass.EXCLUDED)
-    return _networking(assets, period, classes_digital, candidates, scope, n_scopes, period_tenths, timed or period)
+    there = np.where(assets.in_scope, period_tenths, 0) if present is None else present
+    there = np.where(is_digital(assets.control), there, 0)
+    return _networking(assets, period, classes_digital, candidates, scope, n_scopes, there, timed or period)
 
 
 def cnc_rate(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> Rates:
@@ -256,27 +277,166 @@ def cnc_rate_value(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> R
     """`cnc-rate-value/1` at every scope: as `cnc_rate`, each asset weighing its original value, fen.
 
     Assets of unknown value are left out of value and mean, and coverage counts them as not known; the bounds
-    then reach to 0 (one that may not be numerically controlled may weigh any amount) and to 1 (one that may be).
+    then reach to 0 (one that may not be numerically controlled may weigh any amount above 0) and to 1 (one that may
+    be), of the mean by those enterprises that have such assets.
     Numerator and denominator are sums of value; counts stay numbers of assets.
     """
     classes = classify_cnc(assets)
+    sure = assets.confirmed & (assets.control != Control.UNKNOWN)
+    return _by_value(assets, classes, sure, scope, n_scopes)
+
+
+def networking_rate_value(
+    assets: Assets,
+    period: AssetPeriod,
+    scope: NDArray[np.int64],
+    n_scopes: int,
+    watched_permille: int = WATCHED_PERMILLE,
+) -> Rates:
+    """`networking-rate/1` by original value, fen, at every scope; unknown values as in `cnc_rate_value`.
+
+    Coverage is the share of assets that are not unobserved and whose value is known. Time-weighted columns are NaN.
+    """
+    classes = classify_networked(assets, period, watched_permille)
+    return _by_value(assets, classes, classes != AssetClass.UNOBSERVED, scope, n_scopes)
+
+
+def _by_value(
+    assets: Assets, classes: NDArray[np.int64], sure: NDArray[np.bool_], scope: NDArray[np.int64], n_scopes: int
+) -> Rates:
     weight = np.where(assets.value >= 0, assets.value, 0)
     tally = _Tally(assets, classes, np.zeros(len(assets), np.int64), scope, n_scopes, weight)
-    valued = assets.value >= 0
-    sure = assets.confirmed & (assets.control != Control.UNKNOWN) & tally.counted & valued
-    rates = tally.rates(_ratio(tally.scopes(sure), tally.scopes(tally.counted)), None)
-    open_value = tally.counted & ~valued
-    pulls_down = tally.scopes(open_value & (classes != AssetClass.SHOWN)) > 0
-    pulls_up = tally.scopes(open_value & (classes != AssetClass.SHOWN_NOT)) > 0
-    has = ~np.isnan(rates.value)
-    for bound, pulled, limit in (
-        (rates.lower, pulls_down, 0.0),
-        (rates.mean_lower, pulls_down, 0.0),
-        (rates.upper, pulls_up, 1.0),
-        (rates.mean_upper, pulls_up, 1.0),
-    ):
-        bound[pulled & has] = limit
-    return rates
+    known = tally.scopes(tally.counted & sure & (assets.value >= 0))
+    return tally.rates(_ratio(known, tally.scopes(tally.counted)), None)
+
+
+def declared_rate(assets: Assets, claimed: NDArray[np.int64], scope: NDArray[np.int64], n_scopes: int) -> Rates:
+    """The networking rate that the register claims: shown beside the evidenced one, never in its place.
+
+    `claimed` (a,) 1: said to be networked, 0: said not to be, −1: nothing is said, which widens the bounds.
+    Coverage is the share of assets of which something is said. Time-weighted columns are NaN.
+    """
+    classes = np.select(
+        [~assets.in_scope, claimed > 0, claimed < 0],
+        [AssetClass.EXCLUDED, AssetClass.SHOWN, AssetClass.UNOBSERVED],
+        AssetClass.SHOWN_NOT,
+    ).astype(np.int64)
+    tally = _Tally(assets, classes, np.zeros(len(assets), np.int64), scope, n_scopes)
+    return tally.rates(_ratio(tally.scopes(tally.counted & (claimed >= 0)), tally.n), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Declared, evidenced and time-weighted rates side by side. Arrays of length s; NaN where one has no value."""
+
+    declared: NDArray[np.float64]
+    evidenced: NDArray[np.float64]
+    time_weighted: NDArray[np.float64]
+    declared_less_evidenced: NDArray[np.float64]
+    unexplained: NDArray[np.float64]
+    """Part of that which stays even if all that nobody watched was connected; 0 or more."""
+    evidenced_less_time_weighted: NDArray[np.float64]
+
+
+def gaps(declared: Rates, evidenced: Rates) -> Gaps:
+    """How far the rates of the same scopes lie apart: of `declared_rate` and of a networking rate."""
+    return Gaps(
+        declared=declared.value,
+        evidenced=evidenced.value,
+        time_weighted=evidenced.time_weighted,
+        declared_less_evidenced=declared.value - evidenced.value,
+        unexplained=np.maximum(declared.value - evidenced.upper, 0.0),
+        evidenced_less_time_weighted=evidenced.value - evidenced.time_weighted,
+    )
+
+
+class ProcessControl(IntEnum):
+    """Whether a process is under NC, DNC, FMC, PLC or DCS control."""
+
+    UNKNOWN = 0
+    CONTROLLED = 1
+    NOT_CONTROLLED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The processes of the enterprises' lists. Arrays of equal length k."""
+
+    enterprise: NDArray[np.int64]
+    """Index of the enterprise."""
+    key: NDArray[np.bool_]
+    """Whether it is a key process (关键工序); the others are in no figure."""
+    control: NDArray[np.int64]
+    """See ProcessControl."""
+
+    def __len__(self) -> int:
+        return len(self.enterprise)
+
+
+def key_process_cnc_rate(
+    processes: Processes,
+    listed: NDArray[np.bool_],
+    confirmed: NDArray[np.bool_],
+    scope: NDArray[np.int64],
+    n_scopes: int,
+) -> Rates:
+    """`key-process-cnc-rate/1` at every scope: each enterprise's share of key processes under control, averaged.
+
+    Parameters, all (e,): `listed` whether the enterprise gave the list of its processes; `confirmed` whether it
+    stands by it; `scope` index of its scope, -1 for none.
+
+    Value, lower and upper are those of the mean, which the mean columns repeat; numerator, denominator and counts
+    are of processes, all enterprises together. An enterprise without a list is unknown (anything from 0
+    to 1, or without key processes); one whose list has no key process is not counted. A process whose control is not
+    known, or said to be uncontrolled by a list not confirmed, counts as not controlled in the value and both ways in
+    the bounds. Coverage: enterprises with a list over all of the scope. Time-weighted and evidence: none.
+    """
+    n_enterprises = len(scope)
+    owner = processes.enterprise
+    controlled = processes.control == ProcessControl.CONTROLLED
+    classes = np.select(
+        [~processes.key, controlled, (processes.control == ProcessControl.UNKNOWN) | ~confirmed[owner]],
+        [AssetClass.EXCLUDED, AssetClass.SHOWN, AssetClass.UNOBSERVED],
+        AssetClass.SHOWN_NOT,
+    ).astype(np.int64)
+    cell = owner * len(AssetClass) + classes
+    by_class = np.bincount(cell, minlength=n_enterprises * len(AssetClass)).reshape(n_enterprises, len(AssetClass))
+    each = _bounds(by_class, np.zeros_like(by_class))
+    valued = ~np.isnan(each[0]) & (scope >= 0)
+    silent = ~listed & ~valued & (scope >= 0)
+
+    def count(which: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(scope[which], minlength=n_scopes)
+
+    enterprises, unknown = count(valued), count(silent)
+
+    def mean(of_enterprise: NDArray[np.float64], silent_adds: int) -> NDArray[np.float64]:
+        total = np.bincount(scope[valued], weights=of_enterprise[valued], minlength=n_scopes)
+        added = unknown if silent_adds >= 0 else np.zeros_like(unknown)
+        rate = _ratio(total + silent_adds * added, enterprises + added)
+        return np.where(enterprises > 0, rate, np.nan)
+
+    value, lower, upper = mean(each[0], -1), mean(each[1], 0), mean(each[2], 1)
+    per_scope = np.stack([add_scopes(column, scope, n_scopes) for column in by_class.T], axis=1)
+    known = scope >= 0
+    absent = np.full(n_scopes, np.nan)
+    return Rates(
+        numerator=per_scope[:, AssetClass.SHOWN],
+        denominator=per_scope[:, 1:].sum(axis=1),
+        value=value,
+        lower=lower,
+        upper=upper,
+        coverage=np.where(enterprises > 0, _ratio(count(known & (listed | valued)), count(known)), np.nan),
+        counts=per_scope[:, 1:],
+        enterprises=enterprises,
+        mean=value.copy(),
+        mean_lower=lower.copy(),
+        mean_upper=upper.copy(),
+        time_weighted=absent,
+        time_weighted_lower=absent.copy(),
+        time_weighted_upper=absent.copy(),
+        by_evidence=np.zeros((n_scopes, len(Evidence)), np.int64),
+    )
 
 
 def _networking(
@@ -286,24 +446,25 @@ def _networking(
     candidates: NDArray[Any],
     scope: NDArray[np.int64],
     n_scopes: int,
-    period_tenths: int,
+    present: NDArray[np.int64],
     timed: AssetPeriod,
 ) -> Rates:
     """Rates of `classes`; `candidates` (a,) are classes of assets that may belong in, 0 where none."""
     tally = _Tally(assets, classes, candidates, scope, n_scopes)
     never_bound = tally.counted & (period.bound == 0)
-    looked_back = int(period.bound.max(initial=period_tenths))
+    # As long as others were looked at; where nobody was bound any length will do.
+    looked_back = max(int(period.bound.max(initial=0)), int(present.max(initial=0)), 1)
     expected = np.where(tally.counted, np.where(period.bound == 0, looked_back, period.bound), 0)
     watched = np.where(never_bound & assets.confirmed, looked_back, np.where(tally.counted, period.observed, 0))
     coverage = _ratio(tally.scopes(watched), tally.scopes(expected))
 
-    connected = np.where(tally.counted, np.minimum(timed.connected, period_tenths), 0)
+    connected = np.minimum(timed.connected, present)
     # A confirmed register's word that there is no device holds for all the time outside bindings.
-    outside = np.where(assets.confirmed, 0, np.maximum(period_tenths - timed.state_bound, 0))
-    unwatched = np.where(tally.counted, np.maximum(timed.state_bound - timed.state_observed, 0) + outside, 0)
-    time = tally.n * period_tenths
+    outside = np.where(assets.confirmed, 0, np.maximum(present - timed.state_bound, 0))
+    unwatched = np.minimum(np.maximum(timed.state_bound - timed.state_observed, 0) + outside, present - connected)
+    time = tally.scopes(present)
     proven = tally.scopes(connected)
-    possible = np.minimum(proven + tally.scopes(unwatched), time)
+    possible = proven + tally.scopes(unwatched)
     return tally.rates(coverage, (_ratio(proven, time), _ratio(possible, time)))
 
 
@@ -361,12 +522,29 @@ class _Tally:
         counts = np.bincount(cell, minlength=cells) if weight is None else add_scopes(weight, cell, cells)
         return counts.reshape(-1, codes)
 
+    def _unvalued(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Per group, assets counted of unknown value that may not be, and that may be, shown."""
+        unvalued = self.counted & (self._assets.value < 0)
+        table = self._table(np.where(unvalued, self._classes, AssetClass.EXCLUDED), len(AssetClass))
+        return table[:, AssetClass.UNOBSERVED :].sum(axis=1), table[
+            :, AssetClass.SHOWN : AssetClass.UNOBSERVED + 1
+        ].sum(axis=1)
+
     def rates(
         self, coverage: NDArray[np.float64], timed: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     ) -> Rates:
         candidates = self._table(self._candidates, len(AssetClass), self._weight)
         value, lower, upper = _bounds(self._to_scopes(self._by_class), self._to_scopes(candidates))
-        mean, mean_lower, mean_upper, enterprises = self._means(*_bounds(self._by_class, candidates))
+        each, each_lower, each_upper = _bounds(self._by_class, candidates)
+        if self._weight is not None:
+            # An asset of unknown value may outweigh all others: its class is then the rate.
+            down, up = self._unvalued()
+            pulled_down, pulled_up = self._to_scopes(down) > 0, self._to_scopes(up) > 0
+            lower, upper = np.where(pulled_down, 0.0, lower), np.where(pulled_up, 1.0, upper)
+            alone = np.isnan(each) & (down + up > 0)
+            each_lower = np.where(down > 0, 0.0, np.where(alone, 1.0, each_lower))
+            each_upper = np.where(up > 0, 1.0, np.where(alone, 0.0, each_upper))
+        mean, mean_lower, mean_upper, enterprises = self._means(each, each_lower, each_upper)
         counts = self._by_class if self._weight is None else self._table(self._classes, len(AssetClass))
         shown_by = np.where(self._classes == AssetClass.SHOWN, self._assets.evidence + 1, 0)
         absent = np.full(self._n_scopes, np.nan)

@@ -7,7 +7,7 @@ bits. Times are tenths of seconds and quantities thousandths of their unit, as i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from enum import IntEnum
 from typing import Any, Final, Literal, NamedTuple
@@ -68,6 +68,30 @@ def period(period_id: str) -> Period:
     return Period(period_id, kind, _day_number(date(year, from_month, 1)), _day_number(end))
 
 
+def cumulative(last: Period) -> Period:
+    """From the first day of a period's year to its end (累计): `2026-01..2026-11` up to November.
+
+    Its kind is `year`: it is counted like one. Raises ValueError for a period that is cumulative already.
+    """
+    if _UP_TO in last.id:
+        raise ValueError(f"period {last.id} is cumulative already")
+    year = period(last.id[:4])
+    first = f"{last.id[:4]}-01-01"[: len(last.id)] if last.kind in ("day", "month") else f"{last.id[:4]}-Q1"
+    return year if last.kind == "year" else Period(f"{first}{_UP_TO}{last.id}", "year", year.from_day, last.to_day)
+
+
+def same_a_year_before(asked: Period) -> Period:
+    """The period of the year before, for 同比. A 29th of February has none: raises ValueError."""
+
+    def before(text: str) -> str:
+        return f"{int(text[:4]) - 1:04d}{text[4:]}"
+
+    if _UP_TO in asked.id:
+        return cumulative(period(before(asked.id.split(_UP_TO)[1])))
+    return period(before(asked.id))
+
+
+_UP_TO: Final = ".."
 _PERIOD: Final = re.compile(r"(?P<year>[12]\d{3})(-Q(?P<quarter>[1-4])|-(?P<month>\d\d)(-(?P<day>\d\d))?)?", re.ASCII)
 
 
@@ -134,6 +158,10 @@ class AssetPeriod:
     def __len__(self) -> int:
         return len(self.bound)
 
+    def take(self, rows: NDArray[np.int64]) -> AssetPeriod:
+        """Some of the assets, as often as `rows` names them: for scopes that overlap, see metrics.scopes."""
+        return AssetPeriod(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
 
 @dataclass(frozen=True, slots=True)
 class MeterPeriod:
@@ -157,6 +185,23 @@ class MeterPeriod:
 
     def __len__(self) -> int:
         return len(self.bound_s)
+
+
+def present_tenths(
+    entered_day: NDArray[np.int64], left_day: NDArray[np.int64], from_day: int, to_day: int, as_of_s: int
+) -> NDArray[np.int64]:
+    """How long each asset was in the register in `[from_day, to_day)` and before `as_of_s` (s UTC), (a,), 0.1 s.
+
+    `entered_day` its first local day, `left_day` the day after its last one, or NO_END.
+    """
+    return _in_force_tenths(np.maximum(entered_day, from_day), np.minimum(left_day, to_day), as_of_s)
+
+
+def _in_force_tenths(start: NDArray[np.int64], end: NDArray[np.int64], as_of_s: int) -> NDArray[np.int64]:
+    start_s = np.minimum(local_day_start_s(0) + start * DAY_S, as_of_s)
+    end_s = np.minimum(local_day_start_s(0) + end * DAY_S, as_of_s)
+    in_force_s: NDArray[np.int64] = np.maximum(end_s - start_s, 0)
+    return in_force_s * TENTHS_PER_S
 
 
 def asset_period(
@@ -228,9 +273,7 @@ class _Credit:
         _require_no_overlap(bindings)
         start = np.maximum(bindings.from_day, from_day)
         end = np.minimum(bindings.to_day, to_day)
-        start_s = np.minimum(local_day_start_s(0) + start * DAY_S, as_of_s)
-        end_s = np.minimum(local_day_start_s(0) + end * DAY_S, as_of_s)
-        self.bound = np.maximum(end_s - start_s, 0) * TENTHS_PER_S
+        self.bound = _in_force_tenths(start, end, as_of_s)
         """Time that each binding was in force, (b,), 0.1 s."""
         if len(states) and (int(states.day[0]) < from_day or int(states.day[-1]) >= to_day):
             states = states.take((states.day >= from_day) & (states.day < to_day))

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from metrics.record import local_day_start_s
-from metrics.rollup import Series, add_scopes, asset_period, meter_period, period
+from metrics.rollup import (
+    NO_END,
+    Series,
+    add_scopes,
+    asset_period,
+    cumulative,
+    meter_period,
+    period,
+    present_tenths,
+    same_a_year_before,
+)
 from tests.metrics.records import DAY, DAY_TENTHS, all_days, bindings, device_day
 
 LATER_S = local_day_start_s(DAY + 100)
@@ -42,6 +52,32 @@ def test_quarters_and_months_tile_the_year() -> None:
 def test_no_other_text_is_a_period(name: str) -> None:
     with pytest.raises(ValueError):
         period(name)
+
+
+def test_a_cumulative_period_begins_with_its_year() -> None:
+    november, quarter = cumulative(period("2026-11")), cumulative(period("2026-Q3"))
+    assert november == ("2026-01..2026-11", "year", period("2026").from_day, period("2026-12").from_day)
+    assert quarter == ("2026-Q1..2026-Q3", "year", period("2026").from_day, period("2026-Q4").from_day)
+    assert cumulative(period("2026-03-05")).id == "2026-01-01..2026-03-05"
+    assert cumulative(period("2026")) == period("2026")
+    with pytest.raises(ValueError, match="cumulative already"):
+        cumulative(november)
+
+
+def test_the_same_period_a_year_before() -> None:
+    for name in ("2026-11", "2026-Q4", "2026", "2026-11-23"):
+        assert same_a_year_before(period(name)) == period(name.replace("2026", "2025"))
+    assert same_a_year_before(cumulative(period("2026-11"))) == cumulative(period("2025-11"))
+    with pytest.raises(ValueError):
+        same_a_year_before(period("2028-02-29"))
+
+
+def test_time_in_the_register_runs_from_entry_to_exit() -> None:
+    """Of ten days eight and a half are over: there throughout, entered on the third, left after the fifth day."""
+    entered, left = np.array([0, DAY + 2, 0, DAY + 20]), np.array([NO_END, NO_END, DAY + 5, NO_END])
+    now_s = local_day_start_s(DAY + 8) + 43_200
+    got = present_tenths(entered, left, DAY, DAY + 10, now_s)
+    assert (got / DAY_TENTHS).tolist() == [8.5, 6.5, 5.0, 0.0]
 
 
 def test_a_period_that_is_not_over_has_elapsed_in_part() -> None:

@@ -6,19 +6,24 @@ from fractions import Fraction
 from itertools import product
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.rates import (
     Assets,
     Control,
+    ProcessControl,
+    Processes,
     Rates,
     classify_cnc,
     classify_networked,
     cnc_rate,
     cnc_rate_value,
+    key_process_cnc_rate,
     networking_rate,
     networking_rate_digital,
+    networking_rate_value,
 )
 from metrics.record import DAY_S, local_day_start_s
 from metrics.rollup import AssetPeriod, asset_period
@@ -156,3 +161,81 @@ def test_the_value_weighted_rate_is_finite_and_in_order(case: tuple[Assets, Asse
     assert (known == (rates.denominator > 0)).all()
     assert (rates.lower[known] <= rates.value[known]).all()
     assert (rates.value[known] <= rates.upper[known]).all()
+
+
+VALUES = (1, 3, 10**6)  # what an unknown value may be; the bounds hold for any above 0
+
+
+@given(registers(most=4))
+@settings(max_examples=80, deadline=None)
+def test_every_completion_by_value_lies_within_its_bounds(case: tuple[Assets, AssetPeriod, np.ndarray]) -> None:
+    register, period, _ = case
+    n = len(register)
+    everywhere = np.zeros(n, np.int64)
+    for rates, classes in (
+        (cnc_rate_value(register, everywhere, 1), classify_cnc(register)),
+        (networking_rate_value(register, period, everywhere, 1), classify_networked(register, period)),
+    ):
+        got = rates.at(0)
+        if got.value is None:
+            continue
+        assert got.lower is not None
+        assert got.upper is not None
+        assert got.mean_lower is not None
+        assert got.mean_upper is not None
+        counted = [i for i in range(n) if classes[i]]
+        choices = [
+            [
+                (value, shown)
+                for value in ((int(register.value[i]),) if register.value[i] >= 0 else VALUES)
+                for shown in {1: (True,), 2: (True, False)}.get(int(classes[i]), (False,))
+            ]
+            for i in counted
+        ]
+        for completion in product(*choices):
+            each: dict[int, list[tuple[int, bool]]] = {}
+            for i, (value, shown) in zip(counted, completion, strict=True):
+                each.setdefault(int(register.enterprise[i]), []).append((value, shown))
+            rate = share([x for rows in each.values() for x in rows])
+            assert rate is None or got.lower - 1e-12 <= rate <= got.upper + 1e-12
+            shares = [s for s in map(share, each.values()) if s is not None]
+            assert got.mean_lower - 1e-12 <= sum(shares) / len(shares) <= got.mean_upper + 1e-12
+
+
+def share(rows: list[tuple[int, bool]]) -> float | None:
+    """Value shown over value, exact before the one division; None where there is none."""
+    whole = sum(value for value, _ in rows)
+    return sum(value for value, shown in rows if shown) / whole if whole else None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from(list(ProcessControl)), st.booleans()), max_size=6),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+)
+@settings(max_examples=100, deadline=None)
+def test_every_completion_of_the_key_processes_lies_within_bounds_that_are_attained(
+    rows: list[tuple[int, ProcessControl, bool]], confirmed: list[bool]
+) -> None:
+    columns = np.array([(e, k, c) for e, c, k in rows], np.int64).reshape(-1, 3).T
+    processes = Processes(columns[0], columns[1].astype(np.bool_), columns[2])
+    listed = [any(e == i for e, _, _ in rows) for i in range(3)]
+    got = key_process_cnc_rate(processes, np.array(listed), np.array(confirmed), np.zeros(3, np.int64), 1).at(0)
+    each: list[list[Fraction | None]] = []
+    for i in range(3):
+        mine = [c for e, c, k in rows if e == i and k]
+        if not listed[i]:
+            each.append([None, Fraction(0), Fraction(1, 3), Fraction(1)])
+        elif not mine:
+            each.append([None])
+        else:
+            sure = mine.count(ProcessControl.CONTROLLED)
+            open_ = mine.count(ProcessControl.UNKNOWN) if confirmed[i] else len(mine) - sure
+            each.append([Fraction(sure + k, len(mine)) for k in range(open_ + 1)])
+    if not any(listed[i] and any(e == i and k for e, _, k in rows) for i in range(3)):
+        assert got.value is None
+        return
+    means = []
+    for completion in product(*each):
+        known = [x for x in completion if x is not None]
+        means.append(sum(known, Fraction(0)) / len(known))
+    assert (got.lower, got.upper) == (pytest.approx(float(min(means))), pytest.approx(float(max(means))))
