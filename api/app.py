@@ -61,4 +61,5 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.router.lifespan_context = lifespan
     add_portal(app, settings.web_dir)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(ingest.IngestFastPath)
     return app

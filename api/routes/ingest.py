@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.ingest import Sender
-from api.problems import ProblemError
+from api.problems import ProblemError, problem_response
 from api.runtime import County
 from api.schemas import Problem
 from gateway import wire
@@ -89,6 +90,42 @@ async def ingest(request: Request) -> Response:
     sender = _sender(county, request)
     body, is_json = await _body(request)
     return _answer(await county.ingest.take(sender, body, is_json))
+
+
+class IngestFastPath:
+    """ASGI middleware: answers the one route that machines call a thousand times a second before the framework.
+
+    What it does is `ingest` above, which stands in the OpenAPI document; routing, dependencies and header
+    objects cost more CPU than reading a batch of 1,000 records does.
+    """
+
+    _PATH: Final = "/api/v1/ingest"
+    _HEADERS: Final = (
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a batch; pass everything else on."""
+        if scope["type"] != "http" or scope["path"] != self._PATH or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        county: County = scope["app"].state.county
+        try:
+            sender = _sender(county, request)
+            body, is_json = await _body(request)
+            answer = msgspec.json.encode(await county.ingest.take(sender, body, is_json))
+        except ProblemError as problem:
+            await problem_response(problem.code, problem.detail, problem.headers)(scope, receive, send)
+            return
+        headers = [*self._HEADERS, (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
 
 
 @router.post("/live", openapi_extra=_docs(wire.Live, wire.Accepted))
