@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any, Final, Literal
 
@@ -98,6 +98,21 @@ class Amount:
     coverage: float | None
 
 
+class Certainty(StrEnum):
+    """How well a coefficient is established."""
+
+    FIRM = "firm"
+    """Read in several copies of the standard that agree."""
+    RANGE = "range"
+    """The standard prints a range: the supplier's own heat value comes first."""
+    WEAK = "W"
+    """Read in one copy only, or in copies that differ."""
+    KNOWLEDGE = "K"
+    """General knowledge, not confirmed in a text: to be checked before a figure is called conformant."""
+    UNSAFE = "unsafe"
+    """Depends on what is not stated (pressure, temperature): measure the heat instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Coefficient:
     """One dated coefficient row: kgce per unit of a carrier."""
@@ -110,6 +125,12 @@ class Coefficient:
     from_day: int
     """First local day for which the row holds, until a later row of the same carrier and basis."""
     source: str
+    certainty: Certainty = Certainty.FIRM
+    least_micro_kgce: int | None = None
+    most_micro_kgce: int | None = None
+    """Ends of the range that the source leaves open, millionths of kgce per unit; None: no range."""
+    medium: bool = False
+    """Whether it is an energy-consuming medium (耗能工质), which counts only where it is bought."""
 
 
 def counted(meters: Meters) -> NDArray[np.int64]:
@@ -203,6 +224,47 @@ def plant_energy(meters: Meters, period: MeterPeriod, n_plants: int) -> PlantEne
     )
 
 
+@dataclass(frozen=True, slots=True)
+class GapEstimate:
+    """Energy per plant with its gaps filled: an estimate, never a metered figure. Arrays of length p; 0.001 unit."""
+
+    value: NDArray[np.int64]
+    """Metered and filled together, within the bounds of `PlantEnergy`; 0 where not `known`."""
+    filled: NDArray[np.int64]
+    """Size of what was filled in, signs aside: to be marked as estimated."""
+    known: NDArray[np.bool_]
+    """Whether every meter that is counted was metered for long enough to fill its gaps."""
+
+
+FILL_FROM_PERMILLE: Final = 500
+"""A meter's gaps are filled from its own mean rate where it was metered for at least so much of its time, in 1/1000."""
+
+
+def fill_gaps(
+    meters: Meters, period: MeterPeriod, n_plants: int, fill_from_permille: int = FILL_FROM_PERMILLE
+) -> GapEstimate:
+    """Fill the time that each counted meter was bound and not metered by its mean rate over the rest.
+
+    The rate is cut to the meter's rated maximum. A plant of which a meter was metered for less than
+    `fill_from_permille` of its time has no estimate: nothing is guessed from other plants.
+    """
+    sign = counted(meters)
+    uncovered_s = np.maximum(period.bound_s - period.span_s, 0)
+    enough = (period.span_s * 1000 >= period.bound_s * fill_from_permille) & (period.span_s > 0)
+    share = np.zeros(len(meters))
+    np.divide(uncovered_s, period.span_s, out=share, where=period.span_s > 0)
+    fill = np.floor(period.quantity * share).astype(np.int64)
+    most = np.where(meters.rated_max >= 0, meters.rated_max, 0) * uncovered_s // _S_PER_H
+    fill = np.where(meters.rated_max >= 0, np.minimum(fill, most), fill)
+    counts = (sign != 0) & (period.bound_s > 0)
+    fill = np.where(counts & enough, fill, 0)
+    missing = add_scopes((counts & ~enough).astype(np.int64), meters.plant, n_plants) > 0
+    known = (add_scopes(counts.astype(np.int64), meters.plant, n_plants) > 0) & ~missing
+    value = add_scopes(sign * (period.quantity + fill), meters.plant, n_plants)
+    filled = add_scopes(fill, meters.plant, n_plants)
+    return GapEstimate(np.where(known, np.maximum(value, 0), 0), np.where(known, filled, 0), known)
+
+
 def total(energy: PlantEnergy, scope: NDArray[np.int64], n_scopes: int) -> list[Amount]:
     """`metered-energy/1` per scope, in the carrier's unit; `scope` (p,) of each plant, -1 for none.
 
@@ -242,12 +304,18 @@ def coefficient(rows: Sequence[Coefficient], carrier: str, basis: Basis, day: in
 
 
 def standard_coal(amount: Amount, row: Coefficient) -> Amount:
-    """An amount of a carrier in tonnes of standard coal (tce), bounds included."""
+    """An amount of a carrier in tonnes of standard coal (tce); a coefficient's own range widens the bounds."""
 
-    def tce(quantity: float | None) -> float | None:
-        return None if quantity is None else float(Fraction(quantity) * row.micro_kgce / (MICRO * _KG_PER_T))
+    def tce(quantity: float | None, micro_kgce: int | None) -> float | None:
+        micro = row.micro_kgce if micro_kgce is None else micro_kgce
+        return None if quantity is None else float(Fraction(quantity) * micro / (MICRO * _KG_PER_T))
 
-    return Amount(tce(amount.value), tce(amount.lower), tce(amount.upper), amount.coverage)
+    return Amount(
+        tce(amount.value, None),
+        tce(amount.lower, row.least_micro_kgce),
+        tce(amount.upper, row.most_micro_kgce),
+        amount.coverage,
+    )
 
 
 def add_amounts(amounts: Sequence[Amount]) -> Amount:

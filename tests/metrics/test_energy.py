@@ -17,6 +17,7 @@ from metrics.energy import (
     add_amounts,
     coefficient,
     counted,
+    fill_gaps,
     intensity,
     intensity_change,
     plant_energy,
@@ -143,3 +144,21 @@ def test_the_yearly_change_is_a_quotient_of_growths() -> None:
     """Energy −7.4 %, value added +6.6 %: −13.1 %, not −14.0."""
     assert intensity_change(-0.074, 0.066) == pytest.approx(-0.1313, abs=5e-5)
     assert intensity_change(None, 0.1) is intensity_change(0.1, -1.0) is None
+
+
+def test_gaps_are_filled_by_the_meters_own_rate_and_marked() -> None:
+    """900 kWh in 18 of 24 hours is 50 kW: 300 kWh more. The exported 100 become 133.333."""
+    tree = meters((IMPORT, -1), (EXPORT, -1))
+    got = fill_gaps(tree, metered([900_000, 100_000], span_s=DAY_S - 6 * 3600), 1)
+    assert (got.value.tolist(), got.filled.tolist(), got.known.tolist()) == ([1_066_667], [333_333], [True])
+
+
+def test_a_filled_gap_stays_below_what_the_meter_can_count() -> None:
+    got = fill_gaps(meters((IMPORT, -1, 40_000)), metered([900_000], span_s=DAY_S - 6 * 3600), 1)
+    assert (got.value.tolist(), got.filled.tolist()) == ([1_140_000], [240_000])
+
+
+def test_where_less_than_half_was_metered_nothing_is_guessed() -> None:
+    tree = meters((IMPORT, -1), (IMPORT, -1), plant=[0, 1])
+    got = fill_gaps(tree, metered([900_000, 500], span_s=[DAY_S // 2 - 1, DAY_S]), 3)
+    assert (got.known.tolist(), got.value.tolist(), got.filled.tolist()) == ([False, True, False], [0, 500, 0], [0] * 3)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.days import DayStates, merge
-from metrics.energy import NO_BOUND, MeterRole, Meters, plant_energy, total
+from metrics.energy import NO_BOUND, MeterRole, Meters, fill_gaps, plant_energy, total
 from metrics.record import DAY_S, local_day_start_s
 from metrics.rollup import Bindings, MeterPeriod, add_scopes, asset_period, meter_period
 from tests.metrics.records import DAY, device_day
@@ -125,3 +125,13 @@ def test_what_the_meters_may_have_missed_stays_within_the_bounds(case: tuple[Met
         assert int(got.upper[plant]) == NO_BOUND or real <= int(got.upper[plant])
     for amount in total(got, np.array([0, 0]), 1):
         assert all(x is None or np.isfinite(x) for x in (amount.value, amount.lower, amount.upper, amount.coverage))
+
+
+@given(metered_plants())
+@settings(max_examples=100, deadline=None)
+def test_a_filled_gap_lies_within_the_bounds(case: tuple[Meters, MeterPeriod, list[int]]) -> None:
+    meters, period, _ = case
+    bounds, estimate = plant_energy(meters, period, 2), fill_gaps(meters, period, 2)
+    for plant in np.flatnonzero(estimate.known).tolist():
+        assert bounds.lower[plant] <= estimate.value[plant]
+        assert bounds.upper[plant] == NO_BOUND or estimate.value[plant] <= bounds.upper[plant]
