@@ -8,16 +8,34 @@ from typing import Final
 from api.store.port import IntervalStore
 
 _DUCKDB: Final = "duckdb:///"
+_INFLUXDB: Final = "influxdb+"
+_ASIDE_NAME: Final = "influxdb-refused.lp"
 
 
-def open_store(address: str) -> IntervalStore:
-    """Open `duckdb:///path` (three slashes and a relative, four and an absolute path).
+def open_store(
+    address: str, *, folder: Path | None = None, token_file: Path | None = None, ca_file: Path | None = None
+) -> IntervalStore:
+    """Open the store that an address names.
+
+    `duckdb:///path` (three slashes and a relative, four and an absolute path), or
+    `influxdb+http://host:port/bucket?org=…` (or `influxdb+https`), with a file that holds the token, one with the
+    certificates of those who may vouch for the server (None: the system's), and a `folder` for what it refuses.
 
     Raises ValueError for another address, StoreError where it cannot be opened, StoreLockedError while another
-    process has it.
+    process has it. An InfluxDB that is away is no error here.
     """
     if address.startswith(_DUCKDB):
         from api.store.duckdb import DuckDBStore  # the engine is loaded by who uses it
 
         return DuckDBStore(Path(address.removeprefix(_DUCKDB)))
-    raise ValueError(f"PLANTPULSE_STORE_URL={address!r}: 应为 expected duckdb:///path")
+    if address.startswith(_INFLUXDB):
+        from api.store.influx_address import InfluxAddress
+        from api.store.influx_aside import SetAside
+        from api.store.influx_http import InfluxServer
+        from api.store.influxdb import InfluxDBStore
+
+        server = InfluxServer(InfluxAddress.parse(address), token_file, ca_file)
+        return InfluxDBStore(server, SetAside((folder or Path.cwd()) / _ASIDE_NAME))
+    raise ValueError(
+        f"PLANTPULSE_STORE_URL={address!r}: 应为 expected duckdb:///path or influxdb+http://host:port/bucket?org=…"
+    )
