@@ -57,9 +57,14 @@ class Applier:
         self._changed = threading.Condition()
         self._stopping = False
         self._asked_for = 0
-        self._applied = store.applied()
+        self._applied = 0
+        self._known = False
         self._failures = 0
         self.last_error = ""
+        try:
+            self._ask()
+        except StoreError as error:  # a store on another machine may be away now
+            self.last_error = f"{type(error).__name__}: {error}"
         self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
 
     def start(self) -> None:
@@ -68,8 +73,13 @@ class Applier:
 
     @property
     def applied(self) -> int:
-        """The position up to which the store has everything."""
+        """The position up to which the store has everything; 0 while that is not `known`."""
         return self._applied
+
+    @property
+    def known(self) -> bool:
+        """Whether the store has said yet how far it is: not while it has been away since the start."""
+        return self._known
 
     def offer(self, batch: Append) -> None:
         """Hand over a batch that was journalled just now. When too many wait, it is left to the journal."""
@@ -126,8 +136,14 @@ class Applier:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, pause_s)
 
+    def _ask(self) -> None:
+        if not self._known:
+            self._applied = self._store.applied()
+            self._known = True
+
     def _apply_group(self) -> bool:
         """Apply one group. Returns whether there may be more at once."""
+        self._ask()
         group, rows = self._at_hand()
         if not group:
             if self._journal.position <= self._applied:

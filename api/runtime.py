@@ -76,7 +76,12 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     definitions = Definitions()
     plans = Plans(settings.plans_dir, settings.plan)
-    store = open_store(settings.store_address)
+    store = open_store(
+        settings.store_address,
+        folder=settings.data_dir / "store",
+        token_file=settings.store_token_file,
+        ca_file=settings.store_ca_file,
+    )
     stack.callback(store.close)
     engine = open_register(settings.register_address)
     stack.callback(engine.dispose)

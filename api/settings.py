@@ -21,7 +21,12 @@ class Settings(BaseSettings):
     data_dir: Path = Path("var/county")
     """Folder of everything that the service keeps: journal, interval store, register (SQLite)."""
     store_url: str = ""
-    """`duckdb:///path`; empty: a DuckDB file in the data folder."""
+    """`duckdb:///path` or `influxdb+http://host:port/bucket?org=…` (or `influxdb+https`); empty: a DuckDB file in the
+    data folder."""
+    store_token_file: Path | None = None
+    """File with the token of the InfluxDB that `store_url` names; read again when it has changed."""
+    store_ca_file: Path | None = None
+    """Certificates (PEM) of those who may vouch for an InfluxDB over HTTPS; none: the system's."""
     register_url: str = ""
     """An SQLAlchemy URL; empty: an SQLite file in the data folder."""
     register_password_file: Path | None = None
@@ -42,7 +47,7 @@ class Settings(BaseSettings):
     """The built portal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("register_password_file", mode="after")
+    @field_validator("register_password_file", "store_token_file", "store_ca_file", mode="after")
     @classmethod
     def _file_exists(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():
