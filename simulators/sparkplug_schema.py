@@ -31,7 +31,9 @@ class DataType(IntEnum):
     STRING = 12
     DATETIME = 13
     TEXT = 14
+    DATASET = 16
     BYTES = 17
+    TEMPLATE = 19
 
 
 _F: Final = descriptor_pb2.FieldDescriptorProto
@@ -80,14 +82,26 @@ def _payload_class() -> type[Message]:
         field = metric.field.add(name=name, number=number, type=kind, label=_F.LABEL_OPTIONAL)
         if in_oneof:
             field.oneof_index = 0
+    data_set = payload.nested_type.add(name="DataSet")
+    row = data_set.nested_type.add(name="Row")
+    cell = data_set.nested_type.add(name="DataSetValue")
+    cell.oneof_decl.add(name="value")
+    cell.field.add(name="double_value", number=4, type=_F.TYPE_DOUBLE, label=_F.LABEL_OPTIONAL, oneof_index=0)
+    _add_messages(row, "elements", 1, "DataSet.DataSetValue", repeated=True)
+    data_set.field.add(name="num_of_columns", number=1, type=_F.TYPE_UINT64, label=_F.LABEL_OPTIONAL)
+    data_set.field.add(name="columns", number=2, type=_F.TYPE_STRING, label=_F.LABEL_REPEATED)
+    data_set.field.add(name="types", number=3, type=_F.TYPE_UINT32, label=_F.LABEL_REPEATED)
+    _add_messages(data_set, "rows", 4, "DataSet.Row", repeated=True)
+    template = payload.nested_type.add(name="Template")
+    template.field.add(name="version", number=1, type=_F.TYPE_STRING, label=_F.LABEL_OPTIONAL)
+    _add_messages(template, "metrics", 2, "Metric", repeated=True)
+    template.field.add(name="template_ref", number=4, type=_F.TYPE_STRING, label=_F.LABEL_OPTIONAL)
+    template.field.add(name="is_definition", number=5, type=_F.TYPE_BOOL, label=_F.LABEL_OPTIONAL)
+    for name, number, kind_name in (("dataset_value", 17, "DataSet"), ("template_value", 18, "Template")):
+        _add_messages(metric, name, number, kind_name, repeated=False)
+        metric.field[-1].oneof_index = 0
     payload.field.add(name="timestamp", number=1, type=_F.TYPE_UINT64, label=_F.LABEL_OPTIONAL)
-    payload.field.add(
-        name="metrics",
-        number=2,
-        type=_F.TYPE_MESSAGE,
-        type_name=".plantpulse.sparkplug.Payload.Metric",
-        label=_F.LABEL_REPEATED,
-    )
+    _add_messages(payload, "metrics", 2, "Metric", repeated=True)
     payload.field.add(name="seq", number=3, type=_F.TYPE_UINT64, label=_F.LABEL_OPTIONAL)
     payload.field.add(name="uuid", number=4, type=_F.TYPE_STRING, label=_F.LABEL_OPTIONAL)
     payload.field.add(name="body", number=5, type=_F.TYPE_BYTES, label=_F.LABEL_OPTIONAL)
@@ -96,13 +110,22 @@ def _payload_class() -> type[Message]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("plantpulse.sparkplug.Payload"))
 
 
+def _add_messages(owner: Any, name: str, number: int, of: str, *, repeated: bool) -> None:
+    label = _F.LABEL_REPEATED if repeated else _F.LABEL_OPTIONAL
+    type_name = f".plantpulse.sparkplug.Payload.{of}"
+    owner.field.add(name=name, number=number, type=_F.TYPE_MESSAGE, type_name=type_name, label=label)
+
+
 Payload: Final = _payload_class()
 """The generated message class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric to send. `value` None is null; blank name and alias None leave the field out."""
+    """One metric to send. `value` None is null; blank name and alias None leave the field out.
+
+    The value of a DATASET is rows of floats, that of a TEMPLATE the metrics of an instance.
+    """
 
     datatype: DataType
     value: Any
@@ -120,22 +143,40 @@ def encode(metrics: Sequence[Metric], *, at_ms: int, seq: int | None) -> bytes:
     if seq is not None:
         payload.seq = seq
     for given in metrics:
-        metric = payload.metrics.add()
-        if given.name:
-            metric.name = given.name
-        if given.alias is not None:
-            metric.alias = given.alias
-        metric.timestamp = given.at_ms or at_ms
-        if given.with_datatype:
-            metric.datatype = given.datatype
-        if given.historical:
-            metric.is_historical = True
-        if given.value is None:
-            metric.is_null = True
-            continue
+        _fill(payload.metrics.add(), given, at_ms)
+    return bytes(payload.SerializeToString())
+
+
+def _fill(metric: Any, given: Metric, at_ms: int) -> None:
+    if given.name:
+        metric.name = given.name
+    if given.alias is not None:
+        metric.alias = given.alias
+    metric.timestamp = given.at_ms or at_ms
+    if given.with_datatype:
+        metric.datatype = given.datatype
+    if given.historical:
+        metric.is_historical = True
+    if given.value is None:
+        metric.is_null = True
+    elif given.datatype is DataType.DATASET:
+        width = len(given.value[0]) if given.value else 0
+        data_set = metric.dataset_value
+        data_set.num_of_columns = width
+        data_set.columns.extend(f"column {n}" for n in range(width))
+        data_set.types.extend([DataType.DOUBLE] * width)
+        for row in given.value:
+            elements = data_set.rows.add().elements
+            for cell in row:
+                elements.add().double_value = cell
+    elif given.datatype is DataType.TEMPLATE:
+        metric.template_value.template_ref = "a type"
+        metric.template_value.is_definition = False
+        for member in given.value:
+            _fill(metric.template_value.metrics.add(), member, at_ms)
+    else:
         field = _VALUE_FIELD[given.datatype]
         setattr(metric, field, given.value & _MASK[field] if field in _MASK else given.value)
-    return bytes(payload.SerializeToString())
 
 
 def decode(data: bytes) -> Any:

@@ -57,6 +57,8 @@ class Settings:
     username: str = ""
     password_file: Path | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     persistent: bool = True
     """Keep the session over disconnections, and acknowledge by hand."""
 
@@ -385,7 +387,7 @@ def _password(settings: Settings) -> str | None:
 
 def _tls_context(settings: Settings) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=settings.ca_file)
+        context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             "mqtt.ca-file",
@@ -394,6 +396,19 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
             "ca_file 应为 PEM 格式的证书文件。",
             "ca_file must be a certificate in PEM format.",
         ) from error
+    if settings.cert_file is not None:
+        try:
+            # A blank password: for a key that has one this fails, instead of asking on the terminal.
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                "mqtt.client-certificate",
+                f"客户端证书 {settings.cert_file} 不能用（{error}）。",
+                f"the client certificate {settings.cert_file} cannot be used ({error}).",
+                "cert_file 和 key_file 应为 PEM 格式、互相配对、密钥不带密码。",
+                "cert_file and key_file must be PEM, belong to each other, and the key must have no password.",
+            ) from error
+    return context
 
 
 def _tls_error(address: Address, error: ssl.SSLError) -> LinkError:
@@ -423,8 +438,9 @@ def _no_broker(address: Address, reason: ReasonCode) -> LinkError:
         "mqtt.not-a-broker",
         f"{address} 接受了连接，却没有以 MQTT 应答（{reason}）。",
         f"{address} took the connection but did not answer in MQTT ({reason}).",
-        "请确认端口是 MQTT 服务器的；加密端口请用 mqtts://。",
-        "Check that the port is an MQTT broker's; for an encrypted port use mqtts://.",
+        "请确认端口是 MQTT 服务器的；加密端口请用 mqtts://；服务器若要求客户端证书，请写 cert_file。",
+        "Check that the port is an MQTT broker's; for an encrypted port use mqtts://; "
+        "where the broker asks for a client certificate, name it in cert_file.",
     )
 
 

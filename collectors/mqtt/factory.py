@@ -12,6 +12,7 @@ from collectors.mqtt.config import MqttEntry
 from collectors.mqtt.connection import Settings
 from collectors.mqtt.json_collector import JsonCollector
 from collectors.mqtt.json_device import JsonDevice
+from collectors.mqtt.json_family import JsonFamily
 from collectors.mqtt.profile import JsonProfile, SparkplugProfile
 from collectors.mqtt.session import SessionMemory, new_client_id
 from collectors.mqtt.sparkplug_collector import SparkplugHost
@@ -29,9 +30,9 @@ def collectors_for(
     """
     collectors: list[Collector] = []
     for address, group in _by_broker(e for e in entries if not e.is_sparkplug):
-        devices = [JsonDevice(entry, json_profile(entry, profile_folders)) for entry in group]
+        sources = [json_source(entry, json_profile(entry, profile_folders)) for entry in group]
         memory = SessionMemory.load(state_folder, str(address))
-        collectors.append(JsonCollector(settings_of(group, address, memory.client_id), devices, clock, memory))
+        collectors.append(JsonCollector(settings_of(group, address, memory.client_id), sources, clock, memory))
     for address, group in _by_broker(e for e in entries if e.is_sparkplug):
         nodes = [EdgeNode(entry, sparkplug_profile(entry, profile_folders)) for entry in group]
         settings = settings_of(group, address, new_client_id(), persistent=False)
@@ -51,7 +52,7 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
     """How to reach the broker of these entries. Raises ConfigError where they contradict one another."""
     first = group[0]
     for other in group[1:]:
-        for key in ("username", "password_file", "ca_file", "mqtt_version"):
+        for key in ("username", "password_file", "ca_file", "cert_file", "key_file", "mqtt_version"):
             if getattr(other, key) != getattr(first, key):
                 raise ConfigError(
                     "mqtt.broker-ambiguous",
@@ -60,14 +61,14 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
                     "请写成一致，或用不同的主机名区分两个连接。",
                     "Make them equal, or use another host name for the second connection.",
                 )
-    for file in (first.password_file, first.ca_file):
+    for file in (first.password_file, first.ca_file, first.cert_file, first.key_file):
         if file is not None and not file.is_file():
             raise ConfigError(
                 "mqtt.file-missing",
                 f"条目 {first.id}：没有文件 {file}。",
                 f"entry {first.id}: there is no file {file}.",
-                "请检查 password_file 和 ca_file。",
-                "Check password_file and ca_file.",
+                "请检查 password_file、ca_file、cert_file 和 key_file。",
+                "Check password_file, ca_file, cert_file and key_file.",
             )
     return Settings(
         address=address,
@@ -76,8 +77,27 @@ def settings_of(group: Sequence[MqttEntry], address: Address, client_id: str, *,
         username=first.username,
         password_file=first.password_file,
         ca_file=first.ca_file,
+        cert_file=first.cert_file,
+        key_file=first.key_file,
         persistent=persistent,
     )
+
+
+def json_source(entry: MqttEntry, profile: JsonProfile) -> JsonDevice | JsonFamily:
+    """What reads an entry: one device, or with a wildcard in its topic one for each name. Raises ConfigError."""
+    family = JsonFamily(entry, profile)
+    if not family.is_wild:
+        return JsonDevice(entry, profile)
+    if shared := family.topics_without_name:
+        raise ConfigError(
+            "mqtt.topic-without-name",
+            f"条目 {entry.id} 的主题有通配符，但型号文件 {entry.profile} 的主题 {shared[0]} 不含 {{topic}}。",
+            f"entry {entry.id} has a wildcard, but the topic {shared[0]} of the profile {entry.profile} "
+            "does not contain {topic}.",
+            "请在型号文件的 topic 中使用 {topic}，否则无法知道消息属于哪台设备。",
+            "Use {topic} in the profile's topics: otherwise nobody can tell whose message it is.",
+        )
+    return family
 
 
 def json_profile(entry: MqttEntry, folders: Sequence[Path]) -> JsonProfile:

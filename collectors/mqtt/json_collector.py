@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,7 @@ from collectors.model import Batch, Clock, Proof, Trouble
 from collectors.mqtt.connection import RECEIVE_MAXIMUM, BrokerConnection, Settings
 from collectors.mqtt.inbox import Inbox, Message
 from collectors.mqtt.json_device import JsonDevice, Reading
+from collectors.mqtt.json_family import MOST_DEVICES, JsonFamily
 from collectors.mqtt.notices import Notices
 from collectors.mqtt.rows import Rows
 from collectors.mqtt.session import SessionMemory
@@ -19,6 +20,9 @@ _BATCH_MESSAGES: Final = 1_000
 """Messages decoded at once: a few ms of the event loop."""
 _EXCERPT_BYTES: Final = 80
 _REMEMBERED: Final = 2 * RECEIVE_MAXIMUM
+_USUAL_IN_FLIGHT: Final = 20
+"""Messages that mosquitto has under way at most by MQTT 3.1.1, unless `max_inflight_messages` says more."""
+_THROTTLE_FORGOTTEN_NS: Final = 60_000_000_000
 
 
 class JsonCollector:
@@ -27,6 +31,7 @@ class JsonCollector:
     The broker keeps a session for us (MQTT 5: with expiry and Receive Maximum). A message is
     acknowledged by the batch's `ack`, so what was not yet in a checkpoint is sent again after a
     restart; what this process has already handed over is recognised then and counted as duplicate.
+    A source with a wildcard in its topic becomes a device for each name that publishes.
     """
 
     reconnect_s = 2.0
@@ -34,20 +39,25 @@ class JsonCollector:
     def __init__(
         self,
         settings: Settings,
-        devices: Sequence[JsonDevice],
+        sources: Sequence[JsonDevice | JsonFamily],
         clock: Clock,
         memory: SessionMemory | None = None,
         inbox: Inbox | None = None,
     ) -> None:
         self.link = str(settings.address)
-        self._devices = tuple(devices)
+        self._devices = [source for source in sources if isinstance(source, JsonDevice)]
+        self._families = [source for source in sources if isinstance(source, JsonFamily)]
+        self._clock = clock
         self._memory = memory
         self._broker = BrokerConnection(settings, clock, inbox)
         self._by_topic: dict[str, list[JsonDevice]] = {}
         for device in self._devices:
-            for topic in device.topics:
-                self._by_topic.setdefault(topic, []).append(device)
+            self._listen_to(device)
+        self._filters = list(dict.fromkeys([*self._by_topic, *(t for f in self._families for t in f.topics)]))
         self._handed_over: dict[int, None] = {}
+        self._unacknowledged = 0
+        self._throttled_ns = 0
+        self._found: list[JsonDevice] = []
         self._notices = Notices()
         self._news: list[Trouble] = []
         self._announced = False
@@ -57,17 +67,18 @@ class JsonCollector:
     async def connect(self) -> None:
         """Open the link and subscribe. Raises LinkError, ConfigError."""
         await self._broker.open()
-        topics = list(self._by_topic)
         if self._memory is not None:
             if self._broker.session_present:
-                self._broker.unsubscribe([t for t in self._memory.topics if t not in self._by_topic])
-            self._memory.store(topics)
+                self._broker.unsubscribe([t for t in self._memory.topics if t not in self._filters])
+            self._memory.store(self._filters)
         if self._connected_before and not self._broker.session_present:
             self._count("session_lost", 1)
-        refused = set(await self._broker.subscribe(topics))
-        for device in self._devices:
-            lacking = [topic for topic in device.topics if topic in refused]
-            self._note(device.device.id, "mqtt.topic-refused", ", ".join(lacking))
+        self._unacknowledged = 0
+        refused = set(await self._broker.subscribe(self._filters))
+        wanted = [(device.device.entry, device.topics) for device in self._devices]
+        for entry, topics in [*wanted, *((family.entry, family.topics) for family in self._families)]:
+            lacking = [topic for topic in topics if topic in refused]
+            self._note(entry, "mqtt.topic-refused", ", ".join(lacking))
         self._announced = False
         self._connected_before = True
 
@@ -75,7 +86,8 @@ class JsonCollector:
         """The devices first, then whatever has arrived. Raises LinkError once the link is lost and all is read."""
         if not self._announced:
             self._announced = True
-            return Batch(devices=[d.device for d in self._devices], troubles=self._take_news(), shed=self._take_shed())
+            known = [*self._devices, *(d for family in self._families for d in family.members.values())]
+            return Batch(devices=[d.device for d in known], troubles=self._take_news(), shed=self._take_shed())
         return self._decode(await self._broker.receive(_BATCH_MESSAGES))
 
     async def close(self) -> None:
@@ -92,26 +104,96 @@ class JsonCollector:
                 mids.append(message.mid)
                 if self._is_repeated(message):
                     continue
-            document = self._parse(message)
+            devices = self._by_topic.get(message.topic) or self._meet(message)
+            document = self._parse(message, devices)
             if document is _BROKEN:
                 continue
-            for device in self._by_topic.get(message.topic, ()):
+            for device in devices:
                 self._take(device, message, document, rows, proofs)
-        generation = self._broker.generation
+        if mids:
+            self._count_in_flight(len(mids))
+        found, self._found = self._found, []
         return Batch(
+            devices=[device.device for device in found],
             samples=[(device, gathered.samples()) for device, gathered in rows.items() if len(gathered)],
             proofs=list(proofs.values()),
             troubles=self._take_news(),
             shed=self._take_shed(),
-            ack=(lambda: self._broker.acknowledge(mids, generation)) if mids else None,
+            ack=self._acknowledgement(mids) if mids else None,
         )
+
+    def _listen_to(self, device: JsonDevice) -> None:
+        for topic in device.topics:
+            self._by_topic.setdefault(topic, []).append(device)
+
+    def _acknowledgement(self, mids: list[int]) -> Callable[[], None]:
+        generation = self._broker.generation
+
+        def acknowledge() -> None:
+            if generation == self._broker.generation:
+                self._unacknowledged -= len(mids)
+                self._broker.acknowledge(mids, generation)
+
+        return acknowledge
+
+    def _count_in_flight(self, more: int) -> None:
+        """Tell where a broker without Receive Maximum may be holding messages back until we acknowledge."""
+        self._unacknowledged += more
+        if self._broker.settings.version == "5":
+            return
+        now_ns = self._clock()
+        if self._unacknowledged >= _USUAL_IN_FLIGHT:
+            self._throttled_ns = now_ns
+            self._note(self.link, "mqtt.in-flight-limit", str(_USUAL_IN_FLIGHT))
+        elif now_ns - self._throttled_ns > _THROTTLE_FORGOTTEN_NS:
+            self._note(self.link, "mqtt.in-flight-limit", "")
+
+    def _meet(self, message: Message) -> Sequence[JsonDevice]:
+        """The devices of wildcard entries that a topic nobody has spoken on belongs to.
+
+        A device is found by its first live message with a value: what is retained may be of a machine
+        that was scrapped long ago.
+        """
+        met: list[JsonDevice] = []
+        for family in self._families:
+            candidate = family.candidate(message.topic)
+            if candidate is None:
+                continue
+            if message.retained:
+                self._count("retained_of_unknown_device", 1)
+                return _IGNORED
+            name, device = candidate
+            document = _document(message)
+            if document is _BROKEN or not device.read(message.topic, document, 0, True, Rows()).found:
+                what = "payload_broken" if document is _BROKEN else "payload_without_values"
+                self._count(what, 1)
+                self._note(family.entry, f"mqtt.{what.replace('_', '-')}", _excerpt(message))
+                return _IGNORED
+            if family.full:
+                self._count("too_many_devices", 1)
+                self._note(family.entry, "mqtt.too-many-devices", str(MOST_DEVICES))
+                return _IGNORED
+            if not family.admit(name, device):
+                self._count("name_twice", 1)
+                self._note(family.entry, "mqtt.name-twice", name)
+                return _IGNORED
+            for cleared in ("mqtt.payload-broken", "mqtt.payload-without-values"):
+                self._note(family.entry, cleared, "")
+            self._listen_to(device)
+            self._found.append(device)
+            met.append(device)
+        return met
 
     def _take(
         self, device: JsonDevice, message: Message, document: Any, rows: dict[str, Rows], proofs: dict[str, Proof]
     ) -> None:
         name = device.device.id
         gathered = rows.setdefault(name, Rows())
-        reading = device.read(message.topic, document, message.received_ns, message.retained, gathered)
+        reading = device.read(
+            message.topic, document, message.received_ns, message.retained, gathered, old=message.backlog
+        )
+        if reading.untimed:
+            self._count("old_without_time", reading.untimed)
         if reading.duplicates:
             self._count("duplicate", reading.duplicates)
         if reading.gone:
@@ -133,14 +215,13 @@ class JsonCollector:
             del self._handed_over[next(iter(self._handed_over))]
         return False
 
-    def _parse(self, message: Message) -> Any:
-        devices = self._by_topic.get(message.topic)
-        if devices is None:
-            self._count("topic_unknown", 1)
+    def _parse(self, message: Message, devices: Sequence[JsonDevice]) -> Any:
+        if not devices:
+            if devices is not _IGNORED:
+                self._count("topic_unknown", 1)
             return _BROKEN
-        try:
-            document = msgspec.json.decode(message.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = _document(message)
+        if document is _BROKEN:
             self._count("payload_broken", 1)
             for device in devices:
                 self._note(device.device.id, "mqtt.payload-broken", _excerpt(message))
@@ -176,6 +257,16 @@ class JsonCollector:
 
 
 _BROKEN: Final = object()
+_IGNORED: Final[tuple[JsonDevice, ...]] = ()
+"""Nobody's message, already counted."""
+
+
+def _document(message: Message) -> Any:
+    """What a message says, or _BROKEN."""
+    try:
+        return msgspec.json.decode(message.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _BROKEN
 
 
 def _excerpt(message: Message) -> str:

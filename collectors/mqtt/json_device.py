@@ -20,6 +20,8 @@ _QUALITY_WORDS: Final[Mapping[str, int]] = {
     "good": _GOOD, "uncertain": _UNCERTAIN, "bad": _BAD, "true": _GOOD, "false": _BAD,
 }  # fmt: skip
 _NS_PER_UNIT: Final[Mapping[TimeFormat, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_KEPT_WITHOUT_TIME: Final = frozenset({Role.STATE, Role.QUANTITY, Role.PARTS})
+"""What may be believed of an old message without a time of its own: the last state, and what only grows."""
 _EARLIEST_NS: Final = 946_684_800 * 10**9
 _LATEST_NS: Final = 4_102_444_800 * 10**9
 """Times before 2000 or after 2100 are a clock that was never set: as good as none."""
@@ -28,7 +30,7 @@ _LATEST_NS: Final = 4_102_444_800 * 10**9
 class Reading:
     """What one document brought for one device."""
 
-    __slots__ = ("alive", "bad_time", "duplicates", "found", "gone", "strange")
+    __slots__ = ("alive", "bad_time", "duplicates", "found", "gone", "strange", "untimed")
 
     def __init__(self) -> None:
         self.found = 0
@@ -39,6 +41,8 @@ class Reading:
         """Whether the device, or its last will, says that it is not connected."""
         self.duplicates = 0
         """Samples of a tag, time and value that were already handed over."""
+        self.untimed = 0
+        """Values of an old message that are of no use without a time."""
         self.strange = ""
         """A state word that the profile does not know."""
         self.bad_time = ""
@@ -55,15 +59,19 @@ class _Plan:
     time: Path | None
     states: Mapping[str, int] | None
     scale: float
+    keeps_without_time: bool
     last: tuple[int, float, int] = (0, 0.0, 0)
     """Source time, value and quality handed over last."""
 
 
 class JsonDevice:
-    """Reads documents by a profile. Pure: bytes have been parsed, nothing is sent or awaited."""
+    """Reads documents by a profile. Pure: bytes have been parsed, nothing is sent or awaited.
 
-    def __init__(self, entry: MqttEntry, profile: JsonProfile) -> None:
-        topic = entry.topic or profile.topic.replace("{id}", entry.id)
+    `topic` and `name` are given for one of several devices of an entry (see `json_family`).
+    """
+
+    def __init__(self, entry: MqttEntry, profile: JsonProfile, topic: str = "", name: str = "") -> None:
+        topic = topic or entry.topic or profile.topic.replace("{id}", entry.id)
         self._time_format = profile.time_format
         self._time_path = profile.time
         self._qualities = {word: int(Quality[name.upper()]) for word, name in profile.qualities.items()}
@@ -77,7 +85,7 @@ class JsonDevice:
         self._gone_words = frozenset(profile.status.gone) if profile.status else frozenset()
         quantity = next((t.quantity for t in profile.tags if t.quantity.role is Role.QUANTITY), None)
         self.device = Device(
-            id=entry.id,
+            id=f"{entry.id}/{name}" if name else entry.id,
             entry=entry.id,
             profile=profile.profile,
             address=f"{parse(entry.address)}/{topic}",
@@ -97,8 +105,14 @@ class JsonDevice:
         """Every topic to subscribe to."""
         return [*self._plans, *([self._status_topic] if self._status_topic else [])]
 
-    def read(self, topic: str, document: Any, received_ns: int, retained: bool, rows: Rows) -> Reading:
-        """Add the document's samples to `rows`. A retained document's values have no time of their own."""
+    def read(
+        self, topic: str, document: Any, received_ns: int, retained: bool, rows: Rows, *, old: bool = False
+    ) -> Reading:
+        """Add the document's samples to `rows`. A retained document's values have no time of their own.
+
+        Of an `old` one (queued by the broker, or sent again) values without a time are taken where they
+        are a state or a cumulative counter: those change nothing when they come twice.
+        """
         reading = Reading()
         if topic == self._status_topic:
             said = _at(document, self._status_path)
@@ -114,6 +128,9 @@ class JsonDevice:
             reading.found += 1
             source_ns = common_ns if plan.time is None or retained else self._time(document, plan.time, reading)
             quality = _GOOD if plan.quality is None else self._quality(_at(document, plan.quality))
+            if old and not source_ns and not plan.keeps_without_time:
+                reading.untimed += 1
+                continue
             value = 0.0
             if plan.states is not None:
                 word = _word(given)
@@ -163,7 +180,8 @@ class JsonDevice:
 
 def _plan(index: int, tag: JsonTag, profile: JsonProfile) -> _Plan:
     states = {word: int(STATE_CODES[name]) for word, name in tag.states.items()} or None
-    return _Plan(index, tag.value, tag.quality, tag.time, states, tag.scale)
+    keeps = tag.quantity.role in _KEPT_WITHOUT_TIME
+    return _Plan(index, tag.value, tag.quality, tag.time, states, tag.scale, keeps)
 
 
 def _at(document: Any, path: Path) -> Any:

@@ -43,6 +43,18 @@ _WORDS: Final = {
         "请检查 group 和 node，节点是否在线，以及服务器是否允许本用户发布到 NCMD 主题。",
         "Check group and node, whether the node is online, and that the broker lets us publish to its NCMD topic.",
     ),
+    "mqtt.in-flight-limit": (
+        "{} 条消息未确认；MQTT 3.1.1 服务器到在途上限就不再发送，读数会迟到。",
+        "{} messages are unacknowledged; at its in-flight limit an MQTT 3.1.1 broker waits, and readings come late.",
+        '请用 mqtt_version: "5"；或在服务器上加大 max_inflight_messages，并设 checkpoint_s: 1。',
+        'Use mqtt_version: "5", or raise the broker\'s max_inflight_messages and set checkpoint_s: 1.',
+    ),
+    "mqtt.name-twice": (
+        "两个主题给出同一个设备名 {}，后一个未采集。",
+        "two topics give the same device name {}; the second is not read.",
+        "请为它们写单独的条目。",
+        "Give them entries of their own.",
+    ),
     "mqtt.too-many-devices": (
         "一个条目最多 {} 台设备，其余未采集。",
         "an entry has at most {} devices; the others are not read.",

@@ -126,6 +126,16 @@ class JsonTag(TagSpec):
     time: JsonPath | None = None
     """Its own time; without it the document's."""
 
+    @field_validator("topic")
+    @classmethod
+    def _one_topic(cls, topic: str) -> str:
+        if any(c in topic for c in "+#"):
+            raise ValueError(
+                "通配符只能写在条目的 topic 中，这里用 {topic}。",
+                "wildcards belong into an entry's topic; use {topic} here.",
+            )
+        return topic
+
 
 class StatusTopic(StrictModel):
     """Where the device, or the broker by its last will, says that the device is gone."""

@@ -1,15 +1,15 @@
 """What a Sparkplug B host application knows of one edge node: births, aliases, sequence, deaths. Pure.
 
-Rules are those of the Eclipse Sparkplug Specification 3.0.0, chapters 4 to 6. A gap in the sequence
-asks for a rebirth at once (one broker connection keeps order, so there is no reorder timeout), and
-until it comes data is counted, not guessed: a birth that was missed may have dealt the aliases anew.
+Rules are those of the Eclipse Sparkplug Specification 3.0.0, chapters 4 to 6. A message that comes too
+early is held for the reorder timeout. Once that is over a rebirth is asked for, and until it comes data
+is counted, not guessed: a birth that was missed may have dealt the aliases anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from collectors.model import FOREVER_S, Device, Identity, Proof, Quality, Role, Trouble
 from collectors.mqtt.addresses import parse
@@ -18,7 +18,7 @@ from collectors.mqtt.notices import Notices
 from collectors.mqtt.profile import STATE_CODES, IdentityMetrics, MetricTag, SparkplugProfile
 from collectors.mqtt.rows import Rows
 from collectors.mqtt.sparkplug_layout import MOST_LAYOUTS, Bound, Layout, source_ns, value_of
-from collectors.mqtt.sparkplug_wire import WireError, WireMetric, WirePayload, decode
+from collectors.mqtt.sparkplug_wire import BYTES, EXTENSION, WireError, WireMetric, WirePayload, decode
 from metrics.record import Evidence
 
 NAMESPACE: Final = "spBv1.0"
@@ -34,6 +34,7 @@ _OBEYED_AFTER_S: Final = 60.0
 """A node that stayed in step this long gets the short pause again."""
 _SILENT_AFTER_REQUESTS: Final = 3
 _SEQ_END: Final = 256
+_MOST_HELD_BYTES: Final = 4 << 20
 _NS: Final = 1_000_000_000
 _BAD, _UNCERTAIN = int(Quality.BAD), int(Quality.UNCERTAIN)
 _EXCERPT_BYTES: Final = 24
@@ -85,6 +86,15 @@ class _Born:
     """False after the node's rebirth until its own."""
 
 
+class _Held(NamedTuple):
+    """A message that came before one that the node had sent earlier."""
+
+    kind: str
+    name: str
+    data: bytes
+    received_ns: int
+
+
 class EdgeNode:
     """One configured edge node. `take` reads a message, `tick` lets time pass, `lose` ends the link.
 
@@ -100,6 +110,7 @@ class EdgeNode:
             spec.metric: (spec, _states(spec)) for spec in profile.tags
         }
         self._first_pause_s = pause_s
+        self._reorder_ns = int(entry.reorder_s * _NS)
         self._announced: dict[str, Device] = {}
         self.notices = Notices()
         self.start(0)
@@ -116,6 +127,8 @@ class EdgeNode:
         self._requests = 0
         self._in_step_since_ns = now_ns
         self._reborn_by_ns: int | None = None
+        self._held: dict[int, _Held] = {}
+        self._reordered_by_ns: int | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -129,7 +142,7 @@ class EdgeNode:
 
     def due_ns(self) -> int | None:
         """When `tick` has something to do next; None: only after a message."""
-        times = [self._reborn_by_ns, self._request_due_ns if self._wants_birth else None]
+        times = [self._reborn_by_ns, self._reordered_by_ns, self._request_due_ns if self._wants_birth else None]
         return min((t for t in times if t is not None), default=None)
 
     def tick(self, now_ns: int, out: Outcome) -> bool:
@@ -138,6 +151,8 @@ class EdgeNode:
             self._reborn_by_ns = None
             for name in [n for n, born in self._born.items() if not born.confirmed]:
                 self._die(name, now_ns, out)
+        if self._reordered_by_ns is not None and now_ns >= self._reordered_by_ns:
+            self._give_up(now_ns, out)
         if not self._wants_birth or now_ns < self._request_due_ns:
             return False
         self._request_due_ns = self._not_before_ns = now_ns + int(self._pause_s * _NS)
@@ -149,15 +164,22 @@ class EdgeNode:
 
     def lose(self, now_ns: int, out: Outcome) -> None:
         """Our link to the broker is gone: nothing is proven any more."""
+        self._drop_held(out)
         for name in list(self._born):
             self._die(name, now_ns, out)
         self._next_seq = None
         self._wants_birth = True
 
     def take(self, kind: str, name: str, data: bytes, received_ns: int, out: Outcome) -> None:
-        """Read one message of the node (`name` blank) or one of its devices."""
-        if kind in ("DDATA", "NDATA") and self._take_known_shape(name, data, received_ns, out):
-            return
+        """Read one message of the node (`name` blank) or one of its devices, and what was held for it."""
+        if kind not in ("DDATA", "NDATA") or not self._take_known_shape(name, data, received_ns, out):
+            self._take_any(kind, name, data, received_ns, out)
+        while self._held and self._next_seq in self._held:
+            self._take_any(*self._held.pop(self._next_seq), out)
+            if not self._held:
+                self._reordered_by_ns = None
+
+    def _take_any(self, kind: str, name: str, data: bytes, received_ns: int, out: Outcome) -> None:
         try:
             payload = decode(data)
         except WireError as error:
@@ -169,18 +191,52 @@ class EdgeNode:
             self._node_birth(payload, received_ns, out)
         elif kind == "NDEATH":
             self._node_death(payload, received_ns, out)
-        elif self._in_step(payload.seq, received_ns):
+        elif self._wants_birth:
+            self._refuse(kind, name, received_ns, out)
+            self._want_birth(received_ns)
+        elif payload.seq is None or payload.seq == self._next_seq:
+            if payload.seq is not None:  # without it is against the specification, but no sign of a loss
+                self._next_seq = (payload.seq + 1) % _SEQ_END
             if kind == "DBIRTH":
                 self._birth(name, payload, received_ns, out)
             elif kind == "DDEATH":
                 self._die(name, received_ns, out)
             else:
                 self._data(name, data, payload, received_ns, out)
-        elif kind == "DDEATH":
-            self._die(name, received_ns, out)
+        else:
+            self._hold(payload.seq, _Held(kind, name, data, received_ns), out)
+
+    def _hold(self, seq: int, message: _Held, out: Outcome) -> None:
+        """Keep a message that is not the next one until those before it have come, or time is up."""
+        if seq in self._held:
+            self._refuse(*message[:2], message.received_ns, out)
+            return
+        self._held[seq] = message
+        if self._reordered_by_ns is None:
+            self._reordered_by_ns = message.received_ns + self._reorder_ns
+        if not self._reorder_ns or sum(len(held.data) for held in self._held.values()) > _MOST_HELD_BYTES:
+            self._give_up(message.received_ns, out)
+
+    def _give_up(self, now_ns: int, out: Outcome) -> None:
+        """What is missing will not come: nothing is believed until a rebirth, but deaths are."""
+        held = self._drop_held(out, counted=False)
+        for _, message in sorted(held.items(), key=lambda item: (item[0] - (self._next_seq or 0)) % _SEQ_END):
+            self._refuse(message.kind, message.name, now_ns, out)
+        self._want_birth(now_ns)
+
+    def _drop_held(self, out: Outcome, *, counted: bool = True) -> dict[int, _Held]:
+        held, self._held = self._held, {}
+        self._reordered_by_ns = None
+        if counted and held:
+            out.count("awaiting_rebirth", len(held))
+        return held
+
+    def _refuse(self, kind: str, name: str, now_ns: int, out: Outcome) -> None:
+        """A message that cannot be placed: only a death is believed."""
+        if kind == "DDEATH":
+            self._die(name, now_ns, out)
         else:
             out.count("awaiting_rebirth")
-            self._want_birth(received_ns)
 
     def _take_known_shape(self, name: str, data: bytes, received_ns: int, out: Outcome) -> bool:
         born = self._born.get(name)
@@ -199,18 +255,6 @@ class EdgeNode:
         out.lasts[born.device.id] = (received_ns, FOREVER_S)
         return True
 
-    def _in_step(self, seq: int | None, now_ns: int) -> bool:
-        """Whether the message is the next one; if not, a rebirth is wanted and nothing is believed until it comes."""
-        if self._wants_birth:
-            return False
-        if seq is None:  # against the specification, but no sign of a loss
-            return True
-        if seq != self._next_seq:
-            self._want_birth(now_ns)
-            return False
-        self._next_seq = (seq + 1) % _SEQ_END
-        return True
-
     def _want_birth(self, now_ns: int) -> None:
         """Ask for a birth as soon as the pause since the last request permits."""
         earliest_ns = max(now_ns, self._not_before_ns)
@@ -223,6 +267,7 @@ class EdgeNode:
         self._request_due_ns = earliest_ns
 
     def _node_birth(self, payload: WirePayload, received_ns: int, out: Outcome) -> None:
+        self._drop_held(out)
         self._bd_seq = _bd_seq(payload)
         self._next_seq = ((payload.seq or 0) + 1) % _SEQ_END
         self._wants_birth = False
@@ -240,6 +285,7 @@ class EdgeNode:
         if None not in (number, self._bd_seq) and number != self._bd_seq:
             out.count("death_of_earlier_session")
             return
+        self._drop_held(out)
         for name in list(self._born):
             self._die(name, received_ns, out)
         self._next_seq = None
@@ -332,6 +378,8 @@ class EdgeNode:
 
     def _add(self, device: str, metric: WireMetric, bound: Bound, at_ns: int, received_ns: int, out: Outcome) -> None:
         value, quality = value_of(metric, bound)
+        if BYTES <= metric.kind <= EXTENSION:
+            out.count("metric_unsupported")
         if bound.states is not None:
             unknown = _said(metric) if quality == _UNCERTAIN else ""
             out.troubles.extend(self.notices.note(device, "mqtt.state-unknown", unknown))

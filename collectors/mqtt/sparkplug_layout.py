@@ -1,8 +1,9 @@
-"""The shape of a data message, learnt once: messages of the same shape are read by one `struct` call.
+"""The shape of a data message, learnt once: messages of the same shape are not decoded, but read.
 
 An edge node repeats itself: the same aliases in the same order, only times, values and the sequence
-number change. A layout masks those bytes out, compares the rest with the message it was learnt from,
-and unpacks what is wanted. Whatever differs is decoded in full and becomes a layout of its own.
+number change. A layout masks those bytes out and compares the rest with the message it was learnt from;
+plain numbers of many messages are then read together. Whatever differs is decoded in full and becomes
+a layout of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from collectors.model import Quality
 from collectors.mqtt.rows import Rows
@@ -40,6 +43,8 @@ _MOST_REMEMBERED: Final = 16
 _TIME_BYTES: Final = 6
 """A varint of any time from 2^35 ms (1971) to 2^42 ms (2109)."""
 _BLANK_TIME: Final = bytes(_TIME_BYTES)
+_FEW: Final = 8
+"""Up to here messages are read one by one; from here on it is cheaper to read them column by column."""
 _VARINTS: Final = (INT, LONG, BOOLEAN)
 
 
@@ -56,7 +61,7 @@ class Bound:
 
 def value_of(metric: WireMetric, bound: Bound) -> tuple[float, int]:
     """A metric's value in the tag's unit and its quality. Null, or what is no number, is BAD."""
-    if metric.null or metric.kind == 0:
+    if metric.null or not INT <= metric.kind <= STRING:
         return 0.0, _BAD
     value = metric.value
     if metric.kind in (INT, LONG) and bound.datatype in SIGNED_BITS:
@@ -80,18 +85,39 @@ def source_ns(metric_ms: int, payload_ms: int) -> int:
 class Layout:
     """How to read messages of one shape. `learn` makes one; `read` refuses what it cannot read exactly."""
 
-    __slots__ = ("_convert", "_mask", "_pattern", "_payload_time", "_tags", "_time", "_unpack")
+    __slots__ = (
+        "_convert",
+        "_converted_columns",
+        "_mask",
+        "_order",
+        "_pattern",
+        "_payload_time",
+        "_plain",
+        "_seq",
+        "_time",
+        "_unpack",
+        "_unpack_plain",
+        "tags",
+    )  # fmt: skip
 
     def __init__(
-        self, pattern: int, mask: int, codes: str, payload: WirePayload, bounds: Sequence[tuple[Bound, WireMetric]]
+        self, pattern: int, mask: int, size: int, payload: WirePayload, bounds: Sequence[tuple[Bound, WireMetric]]
     ) -> None:
         self._pattern, self._mask = pattern, mask
-        self._unpack = struct.Struct(codes).unpack
-        self._tags = array("H", [bound.index for bound, _ in bounds])
-        self._convert = [
-            (n, convert) for n, (bound, metric) in enumerate(bounds) if (convert := _converter(bound, metric.kind))
-        ]
-        self._time = slice(bounds[0][1].time_at, bounds[0][1].time_end)
+        self.tags = array("H", [bound.index for bound, _ in bounds])
+        converters = [_converter(bound, metric.kind) for bound, metric in bounds]
+        metrics = [metric for _, metric in bounds]
+        plain = [n for n, convert in enumerate(converters) if convert is None]
+        self._convert = [convert for convert in converters if convert is not None]
+        self._converted_columns = [n for n, convert in enumerate(converters) if convert is not None]
+        self._plain = [(n, metrics[n].value_at, "<f8" if metrics[n].kind == DOUBLE else "<f4") for n in plain]
+        columns = [*plain, *self._converted_columns]
+        self._order = [columns.index(n) for n in range(len(columns))]
+        self._unpack_plain = struct.Struct(_codes([_field(metrics[n]) for n in plain], size)).unpack
+        wanted = [_field(metrics[n]) for n in self._converted_columns]
+        self._unpack = struct.Struct(_codes(wanted, size)).unpack
+        self._seq = slice(payload.seq_at, payload.seq_end)
+        self._time = slice(metrics[0].time_at, metrics[0].time_end)
         self._payload_time = slice(payload.time_at, payload.time_end)
 
     @classmethod
@@ -105,7 +131,7 @@ class Layout:
         _open(mask, payload.seq_at, payload.seq_end, varint=True)
         _open(mask, payload.time_at, payload.time_end, varint=False)  # `read` checks it by itself
         for metric, bound in zip(payload.metrics, bound_of, strict=True):
-            if metric.historical or metric.null or not metric.kind or not metric.time_end:
+            if metric.historical or metric.null or not INT <= metric.kind <= STRING or not metric.time_end:
                 return None
             if metric.time_end - metric.time_at != _TIME_BYTES:
                 return None
@@ -115,18 +141,11 @@ class Layout:
                 bounds.append((bound, metric))
         if not bounds:
             return None
-        fields = [(m.value_at, m.value_end, {DOUBLE: "d", FLOAT: "f"}.get(m.kind, "s")) for _, m in bounds]
-        fields.append((payload.seq_at, payload.seq_end, "s"))
-        if fields != sorted(fields):
+        starts = [metric.value_at for _, metric in bounds]
+        if [*starts, payload.seq_at] != sorted([*starts, payload.seq_at]):
             return None
-        codes, at = "<", 0
-        for start, end, code in fields:
-            codes += f"{start - at}x" if start > at else ""
-            codes += f"{end - start}s" if code == "s" else code
-            at = end
-        codes += f"{len(data) - at}x" if at < len(data) else ""
         masked = int.from_bytes(mask, "little")
-        return cls(int.from_bytes(blank, "little") & masked, masked, codes, payload, bounds)
+        return cls(int.from_bytes(blank, "little") & masked, masked, len(data), payload, bounds)
 
     def read(self, data: bytes, received_ns: int, expected_seq: int | None, rows: Rows) -> bool:
         """Add the message's samples to `rows`. False, and nothing added, where its shape is another, its
@@ -140,19 +159,49 @@ class Layout:
         payload_time = data[self._payload_time]
         if payload_time != time and not (payload_time[-1] < 0x80 <= min(payload_time[:-1])):
             return False
-        fields = self._unpack(data)
-        if varint_value(fields[-1]) != expected_seq:
+        if varint_value(data[self._seq]) != expected_seq:
             return False
-        values: Any = fields[:-1]
+        converted: list[float] = []
         if self._convert:
-            values = list(values)
-            for n, convert in self._convert:
-                value = convert(values[n])
+            for convert, raw in zip(self._convert, self._unpack(data), strict=True):
+                value = convert(raw)
                 if value is None:
                     return False
-                values[n] = value
-        rows.add_good(self._tags, values, source_ns(_time_ms(time), 0), received_ns)
+                converted.append(value)
+        rows.add_message(self, data, converted, source_ns(_time_ms(time), 0), received_ns)
         return True
+
+    def values(self, data: Sequence[bytes], converted: array[float]) -> array[float]:
+        """See `rows.Shape`."""
+        values, width = array("d"), len(self._convert)
+        if len(data) < _FEW:
+            for n, message in enumerate(data):
+                both = [*self._unpack_plain(message), *converted[n * width : (n + 1) * width]]
+                values.extend([both[column] for column in self._order])
+            return values
+        n, joined, size = len(data), b"".join(data), len(data[0])
+        table = np.empty((n, len(self.tags)))
+        for column, at, dtype in self._plain:
+            table[:, column] = np.ndarray((n,), dtype, joined, at, (size,))
+        if width:
+            table[:, self._converted_columns] = np.frombuffer(converted, np.float64).reshape(n, width)
+        values.frombytes(table.tobytes())
+        return values
+
+
+def _field(metric: WireMetric) -> tuple[int, int, str]:
+    """Where a value lies and how `struct` reads it."""
+    return metric.value_at, metric.value_end, {DOUBLE: "d", FLOAT: "f"}.get(metric.kind, "s")
+
+
+def _codes(fields: Sequence[tuple[int, int, str]], size: int) -> str:
+    """What `struct` needs to pick these fields, in their order, out of `size` bytes."""
+    codes, at = "<", 0
+    for start, end, code in fields:
+        codes += f"{start - at}x" if start > at else ""
+        codes += f"{end - start}s" if code == "s" else code
+        at = end
+    return codes + (f"{size - at}x" if at < size else "")
 
 
 def _time_ms(raw: bytes) -> int:

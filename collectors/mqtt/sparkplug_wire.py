@@ -2,7 +2,8 @@
 
 Field numbers are those of the public Sparkplug B schema (Eclipse Sparkplug Specification 3.0.0,
 chapter 6): Payload timestamp 1, metrics 2, seq 3; Metric name 1, alias 2, timestamp 3, datatype 4,
-is_historical 5, is_null 7, int 10, long 11, float 12, double 13, boolean 14, string 15.
+is_historical 5, is_null 7, int 10, long 11, float 12, double 13, boolean 14, string 15; bytes 16,
+DataSet 17, Template 18 and extensions 19 are stepped over.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Final
 REBIRTH: Final = "Node Control/Rebirth"
 INT, LONG, FLOAT, DOUBLE, BOOLEAN, STRING = 10, 11, 12, 13, 14, 15
 """Field numbers of a metric's value."""
+BYTES, EXTENSION = 16, 19
+"""From the first to the last of these a value is bytes, a DataSet, a Template or an extension: skipped."""
 SIGNED_BITS: Final = {1: 8, 2: 16, 3: 32, 4: 64}
 """Datatypes Int8 to Int64, whose negative values travel as two's complement in an unsigned field."""
 _BOOLEAN_TYPE: Final = 11
@@ -139,6 +142,8 @@ def _metric(data: bytes, at: int, end: int) -> WireMetric:
             flag, at = _varint(data, at)
             metric.null = flag != 0
         else:
+            if BYTES <= key >> 3 <= EXTENSION:
+                metric.kind = key >> 3
             at = _skip(data, at, end, key)
     if at != end:
         raise WireError("a metric runs over its end")

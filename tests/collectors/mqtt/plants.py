@@ -13,10 +13,9 @@ from pathlib import Path
 from collectors.base import Collector
 from collectors.mqtt.addresses import parse
 from collectors.mqtt.config import MqttEntry
-from collectors.mqtt.factory import collectors_for, json_profile, settings_of, sparkplug_profile
+from collectors.mqtt.factory import collectors_for, json_profile, json_source, settings_of, sparkplug_profile
 from collectors.mqtt.inbox import Inbox
 from collectors.mqtt.json_collector import JsonCollector
-from collectors.mqtt.json_device import JsonDevice
 from collectors.mqtt.session import SessionMemory, new_client_id
 from collectors.mqtt.sparkplug_collector import SparkplugHost
 from collectors.mqtt.sparkplug_host import EdgeNode
@@ -46,7 +45,7 @@ def json_entry(name: str, address: str, **keys: object) -> MqttEntry:
 
 def node_entry(address: str, **keys: object) -> MqttEntry:
     """An entry of the built-in Sparkplug profile."""
-    given = {"id": "assembly", "group": "plant", "node": "assembly", **keys}
+    given = {"id": "assembly", "group": "plant", "node": "assembly", "reorder_s": 0.1, **keys}
     return MqttEntry(profile="sparkplug-node", address=address, **given)  # type: ignore[arg-type]
 
 
@@ -56,15 +55,16 @@ def json_collector(
     """The one collector of these entries, its identity kept in `folder`."""
     address = parse(entries[0].address)
     memory = SessionMemory.load(folder, str(address))
-    devices = [JsonDevice(entry, json_profile(entry, [folder])) for entry in entries]
-    return JsonCollector(settings_of(entries, address, memory.client_id), devices, clock, memory, inbox)
+    sources = [json_source(entry, json_profile(entry, [folder])) for entry in entries]
+    return JsonCollector(settings_of(entries, address, memory.client_id), sources, clock, memory, inbox)
 
 
-def sparkplug_host(entry: MqttEntry, inbox: Inbox | None = None, pause_s: float = 0.1) -> SparkplugHost:
-    """The collector of one edge node that asks for rebirths at short intervals."""
-    settings = settings_of([entry], parse(entry.address), new_client_id(), persistent=False)
-    node = EdgeNode(entry, sparkplug_profile(entry, []), pause_s=pause_s)
-    return SparkplugHost(settings, [node], time.time_ns, entry.host_id, inbox)
+def sparkplug_host(*entries: MqttEntry, inbox: Inbox | None = None, pause_s: float = 0.1) -> SparkplugHost:
+    """The collector of these edge nodes that asks for rebirths at short intervals."""
+    first = entries[0]
+    settings = settings_of(entries, parse(first.address), new_client_id(), persistent=False)
+    nodes = [EdgeNode(entry, sparkplug_profile(entry, []), pause_s=pause_s) for entry in entries]
+    return SparkplugHost(settings, nodes, time.time_ns, first.host_id, inbox)
 
 
 def published_by_us(broker: Mosquitto) -> list[str]:
@@ -204,7 +204,7 @@ class SparkplugPlant:
                 await node.stop()
 
     def make_collector(self) -> Collector:
-        return sparkplug_host(node_entry(self.broker.address), self._inbox)
+        return sparkplug_host(node_entry(self.broker.address), inbox=self._inbox)
 
     def make_dead_collector(self) -> Collector:
         return sparkplug_host(node_entry("mqtt://127.0.0.1:1"))

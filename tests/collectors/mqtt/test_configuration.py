@@ -48,7 +48,8 @@ def test_what_is_no_brokers_address_is_refused_in_both_languages(address: str) -
 @pytest.mark.parametrize(
     "keys",
     [
-        {"topic": "plant/+/status"},
+        {"topic": "plant/press+/status"},
+        {"topic": "+/press+"},
         {"topic": "plant/#"},
         {"group": "g"},
         {"node": "n"},
@@ -58,11 +59,15 @@ def test_what_is_no_brokers_address_is_refused_in_both_languages(address: str) -
         {"host_id": "h"},
         {"mqtt_version": "4"},
         {"qos": 2},
+        {"reorder_s": -1},
+        {"reorder_s": 61},
+        {"cert_file": "c.pem"},
+        {"address": "mqtts://b", "key_file": "k.pem"},
     ],
 )
 def test_keys_that_contradict_one_another_are_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        MqttEntry(id="edm-1", profile="json-machine", address=BROKER, **keys)
+        MqttEntry(**{"id": "edm-1", "profile": "json-machine", "address": BROKER, **keys})
 
 
 def test_one_collector_for_a_brokers_devices_and_one_for_its_nodes(tmp_path: Path) -> None:

@@ -24,10 +24,13 @@ def test_every_promise_names_a_test_that_exists() -> None:
         assert f"def {name}(" in text or f"class {name}(" in text, promise
 
 
-def test_the_sample_makes_collectors_and_shows_every_key() -> None:
+def test_the_sample_makes_collectors_and_shows_every_key(tmp_path: Path) -> None:
     text = (FOLDER / "sample.yaml").read_text(encoding="utf-8")
-    entries = [MqttEntry.model_validate(entry) for entry in yaml.safe_load(text)["devices"]]
-    assert len(collectors_for(entries, time.time_ns, [], Path("unused"))) == 2
+    for name in ("mqtt.pem", "mqtt.key"):
+        (tmp_path / name).touch()
+    given = yaml.safe_load(text.replace("/etc/plantpulse", str(tmp_path)))["devices"]
+    entries = [MqttEntry.model_validate(entry) for entry in given]
+    assert len(collectors_for(entries, time.time_ns, [], Path("unused"))) == 3
     without_meaning_here = {"username", "password_file", "ca_file"}
     for key in set(MqttEntry.model_fields) - without_meaning_here:
         assert f"{key}:" in text, key

@@ -28,8 +28,8 @@ PARTS_TAG, ENERGY_TAG, STATE_TAG = 2, 1, 0
 class Talk:
     """An edge node's side of the conversation: numbers its messages unless told otherwise."""
 
-    def __init__(self, pause_s: float = 2.0) -> None:
-        entry = node_entry("mqtt://broker:1883")
+    def __init__(self, pause_s: float = 2.0, reorder_s: float = 0.0) -> None:
+        entry = node_entry("mqtt://broker:1883", reorder_s=reorder_s)
         self.node = EdgeNode(entry, sparkplug_profile(entry, []), pause_s=pause_s)
         self.now_ns = START_NS
         self.node.start(self.now_ns)
@@ -130,6 +130,121 @@ def test_a_gap_asks_for_a_rebirth_and_nothing_is_guessed_until_it_comes() -> Non
     assert sorted(_values(out).values()) == [9.0, 102.0]
     [energy] = [tag for tag, value in _values(out).items() if value == 102.0]
     assert energy == 0  # this birth has no state: its tags are energy and parts
+
+
+def _data(talk: Talk, parts: int, seq: int, **keys: float) -> Outcome:
+    return talk.say("DDATA", "asm-1", [Metric(DataType.INT64, parts, alias=3)], seq=seq, **keys)
+
+
+def test_messages_that_overtook_one_another_are_read_in_their_order() -> None:
+    talk = Talk(reorder_s=2.0)
+    talk.birth()  # 0 and 1
+    for seq in (4, 3):
+        assert not _data(talk, seq, seq)
+    out = _data(talk, 2, 2)
+    assert list(out.rows["assembly/asm-1"].value) == [2.0, 3.0, 4.0]
+    assert talk.node.due_ns() is None, "the timer is off"
+    assert not _data(talk, 6, 6, after_s=30.0).shed
+    assert list(_data(talk, 5, 5).rows["assembly/asm-1"].value) == [5.0, 6.0]
+    assert talk.asked == 1
+
+
+def test_what_is_missing_for_longer_than_the_reorder_time_asks_for_a_rebirth_once() -> None:
+    talk = Talk(reorder_s=2.0)
+    talk.birth()
+    talk.now_ns += 5 * S
+    assert not _data(talk, 3, 3)
+    assert not _data(talk, 4, 4)
+    assert talk.asked == 1
+    due_ns = talk.node.due_ns()
+    assert due_ns == talk.now_ns - S // 10 + 2 * S, "counted from the first that came too early"
+    out = Outcome()
+    assert talk.node.tick(due_ns, out)
+    assert out.shed == {"awaiting_rebirth": 2}
+    assert not talk.node.tick(due_ns, out)
+    assert _values(talk.birth()), "and then all is well"
+    assert _values(talk.say("DDATA", "asm-1", [Metric(DataType.INT64, 9, alias=3)])) == {PARTS_TAG: 9}
+
+
+def test_a_birth_that_was_overtaken_by_its_data_is_read_first() -> None:
+    talk = Talk(reorder_s=2.0)
+    talk.seq = 0
+    talk.say("NBIRTH", metrics=[Metric(DataType.INT64, 0, "bdSeq")])
+    assert not _data(talk, 8, 2)
+    out = talk.say("DBIRTH", "asm-1", BIRTH, seq=1)
+    assert list(out.rows["assembly/asm-1"].value)[-2:] == [7.0, 8.0]
+    assert not out.shed
+
+
+def test_a_death_that_is_held_is_believed_when_time_is_up_and_not_before_what_it_ends() -> None:
+    talk = Talk(reorder_s=2.0)
+    talk.birth()
+    early = talk.say("DDEATH", "asm-1", seq=3)
+    assert _lasts(early) is None
+    out = _data(talk, 8, 2)
+    assert _lasts(out) == 0.0, "in its order, after the data"
+    talk.birth()
+    talk.say("DDEATH", "asm-1", seq=9)
+    out = Outcome()
+    talk.node.tick(talk.now_ns + 2 * S, out)
+    assert _lasts(out) == 0.0
+
+
+@pytest.mark.parametrize("ends", ["birth", "death", "link"])
+def test_what_is_held_ends_with_its_session_and_is_counted(ends: str) -> None:
+    talk = Talk(reorder_s=2.0)
+    talk.birth(bd_seq=1)
+    assert not _data(talk, 8, 5)
+    out = Outcome()
+    if ends == "birth":
+        talk.seq = 0
+        out = talk.say("NBIRTH", metrics=[Metric(DataType.INT64, 1, "bdSeq")])
+    elif ends == "death":
+        out = talk.death(1)
+    else:
+        talk.node.lose(talk.now_ns, out)
+    assert out.shed == {"awaiting_rebirth": 1}
+
+
+def test_a_number_that_comes_twice_is_counted_and_leads_to_a_rebirth() -> None:
+    talk = Talk(reorder_s=2.0)
+    talk.birth()
+    assert not _data(talk, 8, 7).shed
+    assert _data(talk, 9, 7).shed == {"awaiting_rebirth": 1}
+    assert _data(talk, 8, 7, after_s=2.0).shed["awaiting_rebirth"] == 2
+    assert talk.asked == 2
+
+
+def test_held_messages_have_a_limit() -> None:
+    talk = Talk(reorder_s=60.0)
+    talk.birth()
+    talk.now_ns += 5 * S
+    big = [Metric(DataType.STRING, "x" * 500_000, alias=1)]
+    shed = 0
+    for seq in range(10, 20):
+        shed += talk.say("DDATA", "asm-1", big, seq=seq).shed.get("awaiting_rebirth", 0)
+    assert shed >= 9
+    assert talk.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [(DataType.DATASET, [[1.0, 2.0], [3.0, 4.0]]), (DataType.TEMPLATE, [PARTS, STATE]), (DataType.BYTES, b"7")],
+)
+def test_data_sets_and_templates_are_stepped_over_and_counted_where_a_tag_was_expected(
+    datatype: DataType, value: object
+) -> None:
+    talk = Talk()
+    extra = Metric(datatype, value, "Recipe", 9)
+    assert not talk.birth(device=(*BIRTH, extra)).shed, "nobody asked for it"
+    for n in range(3):
+        out = talk.say("DDATA", "asm-1", [extra, Metric(DataType.INT64, n, alias=3)])
+        assert _values(out) == {PARTS_TAG: n}
+        assert not out.shed
+    out = talk.say("DDATA", "asm-1", [Metric(datatype, value, alias=3), Metric(DataType.DOUBLE, 5.0, alias=2)])
+    assert out.shed == {"metric_unsupported": 1}
+    rows = out.rows["assembly/asm-1"]
+    assert list(zip(rows.tag, rows.quality, strict=True)) == [(PARTS_TAG, Quality.BAD), (ENERGY_TAG, Quality.GOOD)]
 
 
 def test_aliases_dealt_anew_at_a_rebirth_are_followed() -> None:

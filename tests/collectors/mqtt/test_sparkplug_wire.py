@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectors.model import Quality
 from collectors.mqtt import sparkplug_wire as wire
 from collectors.mqtt.rows import Rows
 from collectors.mqtt.sparkplug_layout import Bound, Layout, source_ns, value_of
@@ -22,6 +23,8 @@ from simulators.sparkplug_schema import DataType, Metric
 NOW_MS = 1_795_460_000_000
 SIGNED = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
 UNSIGNED = {DataType.UINT8: 8, DataType.UINT16: 16, DataType.UINT32: 32, DataType.UINT64: 64, DataType.DATETIME: 64}
+
+STEPPED_OVER = {DataType.BYTES: 16, DataType.DATASET: 17, DataType.TEMPLATE: 18}
 
 
 def _value(datatype: DataType) -> st.SearchStrategy[Any]:
@@ -38,6 +41,10 @@ def _value(datatype: DataType) -> st.SearchStrategy[Any]:
         return st.booleans()
     if datatype is DataType.BYTES:
         return st.binary(max_size=20)
+    if datatype is DataType.DATASET:
+        return st.lists(st.lists(st.floats(), min_size=2, max_size=2), max_size=3)
+    if datatype is DataType.TEMPLATE:
+        return st.lists(st.integers(0, 9).map(lambda n: Metric(DataType.INT32, n, f"member {n}")), max_size=3)
     return st.text(max_size=20)
 
 
@@ -66,8 +73,12 @@ def test_it_reads_what_the_generated_classes_wrote(sent: list[Metric], seq: int 
         assert metric.null is (want.value is None)
         if want.with_datatype:
             assert metric.datatype == want.datatype
-        if want.value is None or want.datatype is DataType.BYTES:
+        if want.value is None:
             assert metric.kind == 0
+            continue
+        if want.datatype in STEPPED_OVER:
+            assert (metric.kind, metric.value) == (STEPPED_OVER[want.datatype], 0)
+            assert value_of(metric, Bound(0, want.datatype, 1.0, None)) == (0.0, Quality.BAD)
             continue
         if want.datatype in (DataType.STRING, DataType.TEXT):
             assert metric.value == want.value.encode()
@@ -130,6 +141,29 @@ def test_a_learnt_shape_reads_exactly_as_decoding_in_full(first: list[Metric], d
     one, other = slow.samples(), fast.samples()
     for column in ("tag", "quality", "source_ns", "received_ns", "value"):
         np.testing.assert_array_equal(getattr(one, column), getattr(other, column), err_msg=column)
+
+
+@pytest.mark.parametrize("messages", [7, 8, 50])
+def test_many_messages_of_one_shape_read_together_are_as_one_by_one(messages: int) -> None:
+    datatypes = [DataType.DOUBLE, DataType.INT64, DataType.FLOAT, DataType.STRING, DataType.DOUBLE, DataType.BOOLEAN]
+    words = ("Running", "Stopped")
+    bounds = [Bound(9 - n, d, 0.5 if n == 4 else 1.0, None) for n, d in enumerate(datatypes)]
+    bounds[3] = Bound(6, DataType.STRING, 1.0, {b"Running": 1, b"Stopped": 2})
+    rows, expected, layout = Rows(), [], None
+    for n in range(messages + 1):
+        values = [n / 3, 1000 + n, n * 0.25, words[n % 2], -n / 7, n % 2 == 0]
+        sent = [Metric(d, v, alias=k) for k, (d, v) in enumerate(zip(datatypes, values, strict=True))]
+        data = schema.encode(sent, at_ms=NOW_MS + n, seq=n)
+        if layout is None:
+            layout = Layout.learn(data, wire.decode(data), bounds)
+        else:
+            assert layout.read(data, n, n, rows)
+            expected += [(9, n / 3), (8, 1000 + n), (7, n * 0.25), (6, 1 + n % 2), (5, -n / 14), (4, n % 2 == 0)]
+        assert layout is not None
+    assert len(rows) == len(expected)
+    samples = rows.samples()
+    assert list(zip(samples.tag.tolist(), samples.value.tolist(), strict=True)) == expected
+    assert samples.source_ns.tolist() == [(NOW_MS + n) * 10**6 for n in range(1, messages + 1) for _ in datatypes]
 
 
 def test_a_shape_is_really_reused() -> None:
