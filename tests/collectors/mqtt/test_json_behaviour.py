@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from collectors.model import Batch, LinkError
+from collectors.model import Batch, ConfigError, LinkError
 from collectors.mqtt.json_collector import JsonCollector
 from simulators.broker import Mosquitto
 from simulators.ledger import Ledger
@@ -58,6 +58,20 @@ async def _read(collector: JsonCollector, samples: int, *, ack: bool) -> tuple[l
             if ack and batch.ack:
                 batch.ack()
     return rows, batches
+
+
+class Client:
+    """Somebody who publishes on any topic."""
+
+    def __init__(self, broker: Mosquitto) -> None:
+        self.client = MachineClient(broker.host, broker.port, "somebody")
+
+    async def __aenter__(self) -> MachineClient:
+        await self.client.connect()
+        return self.client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.disconnect()
 
 
 def _shed(batches: list[Batch], reason: str) -> int:
@@ -118,6 +132,119 @@ async def test_an_acknowledged_message_never_comes_again_and_absence_loses_nothi
     edm.publish_now()
     _, batches = await _read(collector, 4, ack=True)
     assert [p.lasts_s for batch in batches for p in batch.proofs] == [6.0]
+
+
+async def test_a_redelivered_message_without_a_time_brings_states_and_counters_only(
+    mosquitto: Mosquitto, collector: JsonCollector, data_dir: Path
+) -> None:
+    document = {"machine": {"state": "RUN"}, "energy": {"total_kwh": 5.0, "power_kw": 2.0}, "production": {"parts": 3}}
+    await collector.connect()
+    async with Client(mosquitto) as somebody:
+        somebody.publish(TOPIC, json.dumps(document).encode(), qos=1)
+        first, _ = await _read(collector, 4, ack=False)
+        assert [tag for tag, _ in first] == [0, 1, 2, 3]
+    # The process is gone before it acknowledged: the next one cannot know what the checkpoint held.
+    reborn = json_collector([json_entry("edm-1", mosquitto.address)], data_dir)
+    try:
+        await reborn.connect()
+        again, batches = await _read(reborn, 3, ack=True)
+        assert [tag for tag, _ in again] == [0, 1, 3], "the power then is not the power now"
+        assert _shed(batches, "old_without_time") == 1
+        assert not [p for batch in batches for p in batch.proofs]
+    finally:
+        await reborn.close()
+
+
+async def test_a_publisher_of_qos_2_is_delivered_at_qos_1(
+    mosquitto: Mosquitto, edm: JsonMachine, collector: JsonCollector
+) -> None:
+    await collector.connect()
+    await edm.start()
+    await _read(collector, 4, ack=True)
+    edm.publish_raw(b'{"production":{"parts":7}}', qos=2)
+    await _read(collector, 1, ack=True)
+    assert re.search(r"Sending PUBLISH to plantpulse-\S+ \(d0, q1, r0, m\d+, '" + TOPIC, mosquitto.log_path.read_text())
+    assert "Sending PUBREC to plantpulse" not in mosquitto.log_path.read_text()
+    assert not re.search(r"Sending PUBLISH to plantpulse-\S+ \(d\d, q2", mosquitto.log_path.read_text())
+
+
+async def test_an_old_broker_that_may_be_holding_back_is_told_with_the_setting_to_change(
+    mosquitto: Mosquitto, data_dir: Path
+) -> None:
+    now_ns = [time.time_ns()]
+    entry = json_entry("edm-1", mosquitto.address, mqtt_version="3.1.1")
+    collector = json_collector([entry], data_dir, clock=lambda: now_ns[0])
+    try:
+        await collector.connect()
+        async with Client(mosquitto) as somebody:
+            for parts in range(30):
+                somebody.publish(TOPIC, b'{"production":{"parts":%d}}' % parts, qos=1)
+            rows, held = await _read(collector, 20, ack=False)
+            assert len(rows) == 20, "mosquitto sends no more until they are acknowledged"
+            [trouble] = [t for batch in held for t in batch.troubles]
+            assert (trouble.subject, trouble.code) == (collector.link, "mqtt.in-flight-limit")
+            assert "max_inflight_messages" in trouble.next_zh
+            assert "max_inflight_messages" in trouble.next_en
+            assert "checkpoint_s" in trouble.next_en
+            for batch in held:
+                if batch.ack:
+                    batch.ack()
+            rows, more = await _read(collector, 10, ack=True)
+            now_ns[0] += 61 * 10**9
+            somebody.publish(TOPIC, b'{"production":{"parts":30}}', qos=1)
+            _, last = await _read(collector, 1, ack=True)
+            assert [(t.subject, t.code) for batch in more + last for t in batch.troubles] == [(collector.link, "")]
+    finally:
+        await collector.close()
+
+
+async def test_five_asks_for_its_own_limit_and_is_never_told_of_the_brokers(
+    mosquitto: Mosquitto, collector: JsonCollector
+) -> None:
+    await collector.connect()
+    async with Client(mosquitto) as somebody:
+        for parts in range(100):
+            somebody.publish(TOPIC, b'{"production":{"parts":%d}}' % parts, qos=1)
+        rows, batches = await _read(collector, 100, ack=False)
+    assert len(rows) == 100
+    assert not [t for batch in batches for t in batch.troubles]
+
+
+async def test_every_name_at_a_wildcard_is_a_device(mosquitto: Mosquitto, data_dir: Path) -> None:
+    entry = json_entry("presses", mosquitto.address, topic="plant/+/status")
+    exact = json_entry("edm-1", mosquitto.address)
+    collector = json_collector([entry, exact], data_dir)
+    parts = b'{"production":{"parts":%d}}'
+    try:
+        async with Client(mosquitto) as somebody:
+            somebody.publish("plant/scrapped/status", parts % 1, qos=1, retain=True)
+            await collector.connect()
+            watch = Watch(collector)
+            log = await watch.until(lambda log: log.shed.get("retained_of_unknown_device", 0) == 1)
+            assert set(log.devices) == {"edm-1"}
+            for name in ("press-1", "press-2", "edm-1"):
+                somebody.publish(f"plant/{name}/status", parts % 5, qos=1)
+            log = await watch.until(lambda log: log.has_proof_of("presses/press-1", "presses/press-2", "edm-1"))
+            assert set(log.devices) == {"edm-1", "presses/press-1", "presses/press-2"}, "an exact entry goes first"
+            device = log.devices["presses/press-1"]
+            assert (device.entry, device.address) == ("presses", f"{mosquitto.address}/plant/press-1/status")
+            somebody.publish("plant/press-2/status/online", b'{"online": false}', qos=1)
+            log = await watch.until(lambda log: bool(log.proofs))
+            assert [(p.device, p.lasts_s) for p in log.proofs] == [("presses/press-2", 0.0)]
+            for strange in (b"not json", b'{"hello": 1}'):
+                somebody.publish("plant/stranger/status", strange, qos=1)
+            log = await watch.until(lambda log: log.shed.get("payload_without_values", 0) == 1)
+            assert log.shed.get("payload_broken") == 1
+            assert "presses/stranger" not in log.devices, "who says nothing known is no device"
+            assert {t.subject for batch in log.batches for t in batch.troubles} == {"presses"}
+            # A new link announces those it knows again.
+            await collector.close()
+            await collector.connect()
+            assert {d.id for d in (await collector.read()).devices} == {"edm-1", "presses/press-1", "presses/press-2"}
+    finally:
+        await collector.close()
+    connected = re.findall(r"New client connected from \S+ as plantpulse-", mosquitto.log_path.read_text())
+    assert len(connected) == 2, "one connection at a time for all of them"
 
 
 async def test_acknowledgements_go_out_only_after_ack(
@@ -360,6 +487,49 @@ async def test_an_encrypted_link_verifies_the_broker(tmp_path: Path, free_port: 
         finally:
             await client.disconnect()
             await trusted.close()
+
+
+async def test_a_broker_that_asks_for_our_certificate_gets_it(tmp_path: Path, free_port: int) -> None:
+    authority, certificate, key = _certificates(tmp_path)
+    lines = (
+        f"listener {free_port} 127.0.0.1",
+        *(f"cafile {authority}", f"certfile {certificate}", f"keyfile {key}", "require_certificate true"),
+    )
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    (tmp_path / "other").mkdir()
+    _, _, foreign_key = _certificates(tmp_path / "other")
+    address = f"mqtts://localhost:{free_port}"
+    async with Mosquitto(tmp_path / "broker", config_lines=lines):
+        for keys in ({"cert_file": certificate, "key_file": key}, {"cert_file": both}):
+            known = json_collector([json_entry("edm-1", address, ca_file=authority, **keys)], tmp_path)
+            await known.connect()
+            await known.close()
+        nobody = json_collector([json_entry("edm-1", address, ca_file=authority)], tmp_path)
+        with pytest.raises(LinkError) as refused:
+            await nobody.connect()
+        assert "cert_file" in refused.value.next_en + refused.value.next_zh
+        await nobody.close()
+        for keys in ({"cert_file": certificate, "key_file": foreign_key}, {"cert_file": certificate}):
+            wrong = json_collector([json_entry("edm-1", address, ca_file=authority, **keys)], tmp_path)
+            with pytest.raises(ConfigError) as error:
+                await wrong.connect()
+            assert error.value.code == "mqtt.client-certificate"
+            await wrong.close()
+
+
+async def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    authority, certificate, key = _certificates(tmp_path)
+    locked = tmp_path / "locked.key"
+    secret = serialization.load_pem_private_key(key.read_bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    locked.write_bytes(secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    keys = {"ca_file": authority, "cert_file": certificate, "key_file": locked}
+    collector = json_collector([json_entry("edm-1", "mqtts://localhost:1", **keys)], tmp_path)
+    with pytest.raises(ConfigError) as error:
+        await collector.connect()
+    assert error.value.code == "mqtt.client-certificate"
+    await collector.close()
 
 
 def _certificates(folder: Path) -> tuple[Path, Path, Path]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.model import Quality
+from collectors.model import ConfigError, Quality
 from collectors.mqtt.config import MqttEntry
+from collectors.mqtt.factory import json_source
 from collectors.mqtt.json_device import JsonDevice, Reading
+from collectors.mqtt.json_family import JsonFamily
 from collectors.mqtt.profile import JsonProfile
 from collectors.mqtt.rows import Rows
 from collectors.strict_yaml import FileError, Located, check
@@ -155,6 +158,104 @@ def test_tags_may_have_topics_of_their_own() -> None:
     assert device.topics == ["line/m-1/parts", "line/m-1/power"]
     rows, _ = _read(device, 4.5, topic="line/m-1/power")
     assert (list(rows.tag), list(rows.value)) == ([1], [4.5])
+
+
+@pytest.mark.parametrize(("said", "value"), [(b"7", 7.0), (b'"7"', 7.0), (b"7.5", 7.5), (b"true", 1.0), (b"[7]", None)])
+def test_a_bare_number_or_text_is_a_document(said: bytes, value: float | None) -> None:
+    tags = [{"tag": "parts", "topic": "{topic}/parts"}]
+    rows, reading = _read(_device(tags=tags), msgspec.json.decode(said), topic="line/m-1/parts")
+    assert list(rows.value) == ([value] if value is not None else [0.0])
+    assert reading.alive is (value is not None)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"parts": 5, "state": "RUN", "power": 1.5},  # flat
+        {"parts": 5, "state": "RUN", "power": 1.5, "more": [1, {"x": None}]},
+    ],
+)
+def test_flat_documents_are_read_too(document: Any) -> None:
+    tags = [
+        {"tag": "parts", "value": "parts"},
+        {"tag": "state", "value": "state", "states": {"RUN": "running"}},
+        {"tag": "power", "value": "power"},
+    ]
+    rows, _ = _read(_device(tags=tags), document)
+    assert list(rows.value) == [5.0, float(MachineState.RUNNING), 1.5]
+
+
+def test_an_old_document_without_a_time_keeps_what_only_grows_and_the_state() -> None:
+    tags = [
+        {"tag": "parts", "value": "n", "time": "t"},
+        {"tag": "energy_import", "value": "e", "time": "t"},
+        {"tag": "state", "value": "s", "states": {"RUN": "running"}},
+        {"tag": "power", "value": "p"},
+        {"tag": "frequency", "value": "f", "time": "t"},
+    ]
+    device, rows = _device(tags=tags), Rows()
+    document = {"n": 1, "e": 2, "s": "RUN", "p": 3, "f": 50}
+    reading = device.read("line/m-1", document, 7, False, rows, old=True)
+    assert (list(rows.tag), reading.untimed) == ([0, 1, 2], 2)
+    rows = Rows()
+    reading = device.read("line/m-1", {**document, "t": MS}, 7, False, rows, old=True)
+    assert (list(rows.tag), reading.untimed) == ([0, 1, 2, 4], 1), "with a time of its own everything counts"
+
+
+FAMILY = {"tags": [{"tag": "parts", "topic": "{topic}/n"}], "status": {"topic": "{topic}/alive", "gone": ["0"]}}
+
+
+def _family(topic: str, **profile: Any) -> JsonFamily:
+    document = {**HEADER, **FAMILY, **profile}
+    return JsonFamily(
+        MqttEntry(id="m", profile="probe", address="mqtt://b", topic=topic),
+        check(Located("probe.yaml", document, {}), JsonProfile),
+    )
+
+
+@pytest.mark.parametrize(
+    ("filter_", "topic", "name"),
+    [
+        ("+", "a/n", "a"),
+        ("hall/+/press", "hall/3/press/n", "3"),
+        ("+/line/+", "north/line/7/n", "north.7"),
+        ("hall/+", "hall/测试 1/n", "测试 1"),
+        ("hall/+", "hall/a\tb/n", "a_b"),
+        ("hall/+", "hall/n", None),
+        ("hall/+", "hall//n", None),
+        ("hall/+", "hall/a/b/n", None),
+        ("h.ll/+", "hall/a/n", None),
+        ("hall/+", "hall/a/alive", None),
+    ],
+)
+def test_a_wildcard_yields_the_devices_name(filter_: str, topic: str, name: str | None) -> None:
+    family = _family(filter_)
+    assert family.topics == [f"{filter_}/n", f"{filter_}/alive"]
+    found = family.candidate(topic)
+    assert (found[0] if found else None) == name
+    if found:
+        assert found[1].device.id == f"m/{name}"
+        assert found[1].topics == [topic, topic.removesuffix("/n") + "/alive"]
+
+
+def test_two_topics_of_one_name_are_not_mixed() -> None:
+    family = _family("+/+")
+    one, two = family.candidate("a.b/c/n"), family.candidate("a/b.c/n")
+    assert one is not None
+    assert two is not None
+    assert one[0] == two[0]
+    assert family.admit(*one)
+    assert not family.admit(*two)
+
+
+def test_a_profile_with_topics_that_name_nobody_cannot_have_a_wildcard(tmp_path: Path) -> None:
+    entry = MqttEntry(id="m", profile="probe", address="mqtt://b", topic="hall/+")
+    document = {**HEADER, "tags": [{"tag": "parts", "topic": "all/parts"}]}
+    with pytest.raises(ConfigError) as error:
+        json_source(entry, check(Located("probe.yaml", document, {}), JsonProfile))
+    assert error.value.code == "mqtt.topic-without-name"
+    with pytest.raises(FileError, match="wildcards belong"):
+        _device(tags=[{"tag": "parts", "topic": "{topic}/+"}])
 
 
 def test_only_the_words_for_gone_mean_gone() -> None:
