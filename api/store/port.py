@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,4 +79,37 @@ class IntervalStore(Protocol):
 
     def close(self) -> None:
         """Give the store back."""
+        ...
+
+
+@runtime_checkable
+class EmbeddedStore(IntervalStore, Protocol):
+    """A store whose files are the service's own: it can be compared with the journal, sealed and shortened."""
+
+    @property
+    def notice(self) -> str:
+        """What was found damaged when the store was opened, in Chinese and English; empty for nothing."""
+        ...
+
+    def hot_counts(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Of each local day that is not sealed: journal positions, and how many records each has there."""
+        ...
+
+    def rewind(self, position: int) -> None:
+        """Forget what came after a journal position, so that it is applied again."""
+        ...
+
+    def sealed_days(self) -> list[int]:
+        """The local days that are sealed, ascending."""
+        ...
+
+    def seal(self, before_day: int) -> list[int]:
+        """Seal every local day before `before_day` that has unsealed records; returns those days.
+
+        Raises StoreError, for a full disk too; then the day at hand stays as it was.
+        """
+        ...
+
+    def expire(self, before_day: int) -> list[int]:
+        """Drop the records of every local day before `before_day`; returns those days."""
         ...
