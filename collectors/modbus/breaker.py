@@ -16,6 +16,8 @@ class Breaker:
         self.failures = 0
         """Replies missed in a row."""
         self._next_ns = 0
+        self._doubts = 0
+        self._rests_until_ns = 0
 
     @property
     def is_closed(self) -> bool:
@@ -36,7 +38,26 @@ class Breaker:
         self.failures += 1
         self._next_ns = now_ns + int(min(FIRST_WAIT_S * self.failures, LONGEST_WAIT_S) * _NS)
 
+    def doubted(self, now_ns: int, rest_s: float) -> None:
+        """Something came that was no reply. Noise spoils one reply: the unit is asked again at the next beat
+        that comes after `rest_s`, when no late reply can be under way. The second in a row is a missed one."""
+        self._doubts += 1
+        if self._doubts > 1 or self.failures:
+            self.missed(now_ns)
+        else:
+            self._rests_until_ns = now_ns + int(rest_s * _NS)
+
+    def rests(self, now_ns: int) -> bool:
+        """Whether a unit polled as usual is left out of this beat."""
+        return now_ns < self._rests_until_ns
+
     def answered(self) -> None:
         """The unit answered."""
-        self.failures = 0
+        self.failures = self._doubts = 0
+        self._next_ns = self._rests_until_ns = 0
+
+    def retry(self) -> None:
+        """A person has been there: ask a silent unit now, and start its waits from the beginning."""
+        if self.failures:
+            self.failures = 1
         self._next_ns = 0

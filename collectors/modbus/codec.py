@@ -29,6 +29,8 @@ _DTYPES: Final[Mapping[str, str]] = {
 _PLAIN_ORDER: Final = "ABCDEFGH"
 _BIT, _BCD = "bit", "bcd"
 _MAX_DIGIT: Final = 9
+_LARGEST_EXPONENT: Final = 10
+"""Scale registers hold -10 to 10; more is "not implemented" (SunSpec writes -32768) or nonsense."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -85,6 +87,7 @@ class Decoder:
         self._factor = factor if np.any(factor != 1.0) else None
         offset = np.array([place.point.offset for place in ordered])
         self._offset = offset if np.any(offset != 0.0) else None
+        self._products = _products(ordered)
         self._states = tuple((row, p.point) for row, p in enumerate(ordered) if p.point.quantity.role is Role.STATE)
 
     def decode(self, raw: bytes) -> tuple[Floats, Flags | None]:
@@ -108,17 +111,44 @@ class Decoder:
                 values[family.rows] = _bcd(data[family.gather].reshape(-1, family.width_bytes))
         for row, point in self._states:
             values[row] = _state_of(point, values[row])
-        good = np.isfinite(values)
-        if not good.all():
-            bad = ~good
-            values[bad] = np.nan
         if self._divisor is not None:
             values /= self._divisor
         if self._factor is not None:
             values *= self._factor
         if self._offset is not None:
             values += self._offset
+        for rows, ratios, exponent in self._products:
+            values[rows] *= _product(values, ratios, exponent)
+        good = np.isfinite(values)
+        if not good.all():
+            bad = ~good
+            values[bad] = np.nan
         return values, bad
+
+
+def _products(ordered: Sequence[Place]) -> tuple[tuple[NDArray[np.intp], tuple[int, ...], int | None], ...]:
+    """Rows that share their ratios and scale register, with the rows of these."""
+    row_of = {place.point.tag: row for row, place in enumerate(ordered)}
+    shared: dict[tuple[tuple[str, ...], str | None], list[int]] = {}
+    for row, place in enumerate(ordered):
+        if place.point.times or place.point.exponent:
+            shared.setdefault((place.point.times, place.point.exponent), []).append(row)
+    return tuple(
+        (np.array(rows, np.intp), tuple(row_of[name] for name in times), None if exponent is None else row_of[exponent])
+        for (times, exponent), rows in shared.items()
+    )
+
+
+def _product(values: Floats, ratios: tuple[int, ...], exponent: int | None) -> float:
+    """What these rows are multiplied by; NaN where a ratio is not above 0 or a scale register makes no sense."""
+    factor = 1.0
+    for row in ratios:
+        ratio = float(values[row])
+        factor *= ratio if 0 < ratio < np.inf else np.nan
+    if exponent is not None:
+        power = float(values[exponent])
+        factor *= 10.0**power if abs(power) <= _LARGEST_EXPONENT else np.nan
+    return factor
 
 
 def _constant(column: Column) -> Column:

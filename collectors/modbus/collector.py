@@ -13,15 +13,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collectors.modbus.device import PolledDevice, Schedule, reading_of
+from collectors.modbus.device import PolledDevice, Schedule, of_export, reading_of
 from collectors.modbus.framing import DoubtError
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
-from collectors.modbus.identification import identity_from
+from collectors.modbus.identification import identity_from, identity_of, identity_request
 from collectors.modbus.link import Link, SilentError
 from collectors.model import Batch, Clock, Device, LinkError, Proof, Samples, Trouble
 
 RECONNECT_S: Final = 2.0
 _HAND_OVER_AFTER_NS: Final = 200_000_000
+_LONGEST_WAIT_NS: Final = 1_000_000_000
+"""Longest single wait: a person who asks for a retry is not kept waiting for a slow poll."""
+_POSTPONED_AT_MOST: Final = 20
+"""Cycles without room for a probe after which it is made all the same: one in twenty."""
 _NS: Final = 1_000_000_000
 _ERROR_BIT: Final = 0x80
 _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
@@ -71,6 +75,8 @@ class ModbusCollector:
         self._todo: deque[_Progress] = deque()
         self._to_identify: deque[PolledDevice] = deque()
         self._probed = True
+        self._postponed = 0
+        self._asked_for: set[int] = set()
         self._announced = False
         self._failure: LinkError | None = None
         self._samples: list[tuple[str, Samples]] = []
@@ -99,7 +105,7 @@ class ModbusCollector:
         """Poll until there is something to hand over. LinkError: the link is lost."""
         if not self._announced:
             self._announced = True
-            self._changed = [device.device for device in self._devices]
+            self._changed = [device for unit in self._devices for device in unit.devices]
             return self._hand_over()
         while True:
             if self._failure is not None and not self._samples:
@@ -116,6 +122,27 @@ class ModbusCollector:
         """Let go of the link. Safe twice, safe after a failed connect."""
         self._todo.clear()
         self._link.close()
+
+    def retry(self, unit: int | None = None) -> int:
+        """Ask silent units again within a second, instead of when their wait is over: after a person has
+        been at the cabinet. `unit` None: all of them. Returns how many units that concerns.
+
+        May be called at any time from the collector's event loop.
+        """
+        silent = {
+            device.entry.unit: device.breaker
+            for device in self._devices
+            if not device.breaker.is_closed and unit in (None, device.entry.unit)
+        }
+        for breaker in silent.values():
+            breaker.retry()
+        self._asked_for.update(silent)
+        return len(silent)
+
+    @property
+    def silent_units(self) -> tuple[int, ...]:
+        """Units that do not answer now, for pages and tools."""
+        return tuple(sorted({d.entry.unit for d in self._devices if not d.breaker.is_closed}))
 
     def _is_ready(self) -> bool:
         if not (self._samples or self._proofs or self._changed or self._troubles):
@@ -146,7 +173,6 @@ class ModbusCollector:
         if self._todo:
             await self._go_on(self._todo[0])
         elif (probe := self._probe_due()) is not None:
-            self._probed = True
             self._todo.append(probe)
         elif self._to_identify:
             await self._identify(self._to_identify[0])
@@ -154,8 +180,10 @@ class ModbusCollector:
             await self._wait_for_next()
 
     async def _wait_for_next(self) -> None:
-        due_ns = min(s.due_ns for d in self._devices for s in d.schedules)
-        wait_ns = due_ns - self._clock()
+        wait_ns = self._next_due_ns() - self._clock()
+        if wait_ns > _LONGEST_WAIT_NS:
+            await self._sleep(_LONGEST_WAIT_NS / _NS)
+            return
         if wait_ns > 0:
             await self._sleep(wait_ns / _NS)
         now_ns = self._clock()
@@ -165,22 +193,44 @@ class ModbusCollector:
                     continue
                 beats = (now_ns - schedule.due_ns) // schedule.every_ns
                 schedule.due_ns = (now_ns // schedule.every_ns + 1) * schedule.every_ns
-                if device.breaker.is_closed:
+                if device.breaker.is_closed and not device.breaker.rests(now_ns):
                     self._todo.append(_Progress(device, schedule))
                     if beats:
                         self._count("polls_skipped", beats)
         self._probed = False
 
+    def _next_due_ns(self) -> int:
+        return min(s.due_ns for d in self._devices for s in d.schedules)
+
     def _probe_due(self) -> _Progress | None:
-        """At most one silent unit a cycle, after all others: the one that has waited longest."""
-        if self._probed:
+        """At most one silent unit a cycle, after all others: the one that has waited longest.
+
+        It is put off while its time limit would reach into the next cycle, but not for ever.
+        """
+        if self._probed and not self._asked_for:
             return None
         now_ns = self._clock()
-        silent = [d for d in self._devices if not d.breaker.is_closed and d.breaker.may_probe(now_ns)]
+        silent = [
+            d
+            for d in self._devices
+            if not d.breaker.is_closed and d.breaker.may_probe(now_ns) and (not self._probed or self._is_asked_for(d))
+        ]
         if not silent:
+            self._asked_for.clear()
             return None
         device = min(silent, key=lambda d: d.breaker.waiting_since_ns)
+        room_ns = self._next_due_ns() - now_ns
+        if room_ns < device.timeout_s * _NS and self._postponed < _POSTPONED_AT_MOST and not self._is_asked_for(device):
+            self._postponed += 1
+            self._probed = True
+            return None
+        self._postponed = 0
+        self._probed = True
+        self._asked_for.discard(device.entry.unit)
         return _Progress(device, device.schedules[0], is_probe=True)
+
+    def _is_asked_for(self, device: PolledDevice) -> bool:
+        return device.entry.unit in self._asked_for
 
     async def _go_on(self, progress: _Progress) -> None:
         """Ask the next request of a poll; hand its samples on once it was the last."""
@@ -224,13 +274,22 @@ class ModbusCollector:
     def _finish(self, progress: _Progress) -> None:
         device, poll = progress.device, progress.schedule.poll
         now_ns = progress.received_ns[-1]
-        samples, good_ns = reading_of(poll, progress.replies, progress.received_ns)
-        if progress.is_silent:
+        reading = reading_of(poll, progress.replies, progress.received_ns)
+        samples, good_ns = reading
+        if progress.doubt:
+            device.breaker.doubted(now_ns, device.timeout_s)
+        elif progress.is_silent:
             device.breaker.missed(now_ns)
         else:
             device.breaker.answered()
         self._samples.append((device.device.id, samples))
         self._first_ns = self._first_ns or now_ns
+        for other in device.others:
+            part = of_export(poll, reading, other.tag)
+            if part is not None:
+                self._samples.append((other.device.id, part.samples))
+            if good_ns:
+                self._proofs.append(Proof(other.device.id, good_ns, other.device.liveness_s))
         if good_ns:
             self._proofs.append(Proof(device.device.id, good_ns, device.device.liveness_s))
             if device.wants_identification and device not in self._to_identify:
@@ -282,16 +341,27 @@ class ModbusCollector:
 
     async def _identify(self, device: PolledDevice) -> None:
         """Ask a living device once who it is; no answer is an answer."""
+        news = False
+        if device.profile.identification:
+            reply = await self._ask_once(device, IDENTIFICATION_REQUEST, None)
+            said = identity_from(reply)
+            news |= said is not None and device.identified(said, by_itself=True)
+        for point in device.profile.identity:
+            request = identity_request(device.profile, point)
+            reply = await self._ask_once(device, request.pdu, request.reply_bytes)
+            said = identity_of(point, reply)
+            news |= said is not None and device.identified(said, by_itself=False)
+        self._to_identify.popleft()
+        device.wants_identification = False
+        if news:
+            self._changed += device.devices
+            self._first_ns = self._first_ns or self._clock()
+
+    async def _ask_once(self, device: PolledDevice, pdu: bytes, reply_bytes: int | None) -> bytes:
+        """A reply's PDU; empty where none came that can be trusted."""
         if self._gap_s:
             await self._sleep(self._gap_s)
         try:
-            reply = await self._link.ask(device.entry.unit, IDENTIFICATION_REQUEST, None, device.timeout_s)
+            return await self._link.ask(device.entry.unit, pdu, reply_bytes, device.timeout_s)
         except (SilentError, DoubtError):
-            reply = b""
-        self._to_identify.popleft()
-        device.wants_identification = False
-        identity = identity_from(reply)
-        if identity is not None:
-            device.identified(identity)
-            self._changed.append(device.device)
-            self._first_ns = self._first_ns or self._clock()
+            return b""

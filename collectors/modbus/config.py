@@ -27,6 +27,24 @@ class ModbusEntry(DeviceEntry):
     direction: Literal["import", "export", "generation"] | None = None
     """What the counter counts for the plant; default: import."""
 
+    counts: Annotated[tuple[Literal["import", "export", "water", "gas"], ...], Field(min_length=1)] | None = None
+    """What is counted, each by a device of its own where there are several; default: the profile's import."""
+    pt_ratio: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """Ratio of the voltage transformers, for profiles whose values are those of the secondary side."""
+    ct_ratio: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """Ratio of the current transformers (250/5 A is 50), for the same profiles."""
+
+    @model_validator(mode="after")
+    def _counts_make_sense(self) -> Self:
+        if self.counts is not None and len(set(self.counts)) != len(self.counts):
+            raise ValueError("counts 中有重复。", "counts names something twice.")
+        if self.counts is not None and len(self.counts) > 1 and self.direction is not None:
+            raise ValueError(
+                "counts 有多项时不能写 direction：每一项自带方向。",
+                "with several counts there is no direction: each has its own.",
+            )
+        return self
+
     @model_validator(mode="after")
     def _address_fits(self) -> Self:
         if self.username or self.password_file or self.ca_file:
@@ -37,6 +55,12 @@ class ModbusEntry(DeviceEntry):
         if self.link_address.kind != "tcp" and not 1 <= self.unit <= _LAST_SERIAL_UNIT:
             raise ValueError("串行线路上 unit 只能是 1 到 247。", "on a serial line unit must be 1 to 247.")
         return self
+
+    @property
+    def stated_ratios(self) -> dict[str, float]:
+        """Transformer ratios that the entry states, by the name that profiles use."""
+        given = {"pt_ratio": self.pt_ratio, "ct_ratio": self.ct_ratio}
+        return {name: ratio for name, ratio in given.items() if ratio is not None}
 
     @property
     def link_address(self) -> LinkAddress:

@@ -1,4 +1,4 @@
-"""One device as it is polled: its profile, its polls, what it has said of itself."""
+"""One unit as it is polled: its devices, its profile, its polls, what it has said of itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collectors.modbus.breaker import Breaker
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.plan import Poll, Request, polls_of
 from collectors.modbus.profile import ModbusProfile
-from collectors.model import Device, Identity, Quality, Samples
+from collectors.model import ConfigError, Device, Identity, Quality, Role, Samples, Tag
 from metrics.record import Evidence
 
 _NS: Final = 1_000_000_000
@@ -29,8 +29,16 @@ class Schedule:
 
 
 @dataclass(slots=True)
+class Export:
+    """A second device of one meter: it has one tag, the counter of the profile's tag `tag`."""
+
+    device: Device
+    tag: int
+
+
+@dataclass(slots=True)
 class PolledDevice:
-    """A configured device with everything its worker keeps of it."""
+    """A configured unit with everything its worker keeps of it."""
 
     entry: ModbusEntry
     profile: ModbusProfile
@@ -39,10 +47,17 @@ class PolledDevice:
     schedules: list[Schedule]
     timeout_s: float
     wants_identification: bool
+    others: list[Export] = field(default_factory=list)
+    """What else the entry counts, each a device of its own, `id/name`."""
     trouble_code: str = ""
     """What people were told last; blank when all is well."""
     refused: set[Request] = field(default_factory=set)
     """Requests that the device refused as a whole: read in smaller pieces since."""
+
+    @property
+    def devices(self) -> list[Device]:
+        """All devices of the unit, the one with the machine's state and power first."""
+        return [self.device, *(other.device for other in self.others)]
 
     def split(self, request: Request) -> bool:
         """Read a refused request in pieces from now on. False where it is in one piece already."""
@@ -57,27 +72,102 @@ class PolledDevice:
             schedule.poll = fresh
         return changed
 
-    def identified(self, identity: Identity) -> None:
-        """The device said who it is. A meter fitted to a machine speaks for itself, not for the machine."""
-        evidence = self.device.evidence
-        if evidence is Evidence.NATIVE:
+    def identified(self, identity: Identity, *, by_itself: bool) -> bool:
+        """The device said who it is; blank fields keep what was known. False where that is nothing new.
+
+        `by_itself`: by device identification, not by registers that the profile named. A meter fitted to
+        a machine speaks for itself, not for the machine.
+        """
+        known, evidence = self.device.identity, self.device.evidence
+        merged = Identity(
+            manufacturer=identity.manufacturer or known.manufacturer,
+            model=identity.model or known.model,
+            serial=identity.serial or known.serial,
+            product_uri=identity.product_uri or known.product_uri,
+        )
+        if by_itself and evidence is Evidence.NATIVE:
             evidence = Evidence.SELF_IDENTIFIED
-        self.device = replace(self.device, identity=identity, evidence=evidence)
+        if (merged, evidence) == (known, self.device.evidence):
+            return False
+        self.device = replace(self.device, identity=merged, evidence=evidence)
+        for other in self.others:
+            other.device = replace(other.device, identity=merged, evidence=evidence)
+        return True
 
 
 def polled_device(entry: ModbusEntry, profile: ModbusProfile, breaker: Breaker) -> PolledDevice:
-    """Build a device from its entry and its profile."""
-    counter = profile.counter
+    """Build a unit's devices from its entry and its profile.
+
+    Raises ConfigError where the entry asks for a counter or a ratio that the profile does not have.
+    """
+    _check_ratios(entry, profile)
+    profile = profile.with_ratios(entry.stated_ratios) if entry.stated_ratios else profile
+    names = entry.counts or profile.counted
+    unknown = [name for name in names if name not in profile.counters]
+    if unknown:
+        raise ConfigError(
+            "modbus.counts-unknown",
+            f"{entry.id}：型号 {profile.profile} 没有 {unknown[0]} 计数。",
+            f"{entry.id}: profile {profile.profile} does not count {unknown[0]}.",
+            f"counts 可用：{', '.join(profile.counters) or '无，请删除 counts'}。",
+            f"counts may be: {', '.join(profile.counters) or 'nothing, remove counts'}.",
+        )
+    alone = len(names) < 2
+    main = _device(entry, profile, names[0] if names else "", entry.id if alone else f"{entry.id}/{names[0]}")
+    main = replace(main, tags=_tags(profile, names[0] if names else ""))
+    tag_of = {point.tag: index for index, point in enumerate(profile.points)}
+    others = []
+    for name in names[1:]:
+        index = tag_of[profile.counters[name].tag]
+        device = _device(entry, profile, name, f"{entry.id}/{name}")
+        others.append(Export(replace(device, tags=(_tags(profile, name)[index],), power_thresholds=None), index))
+    return PolledDevice(
+        entry=entry,
+        profile=profile,
+        device=main,
+        breaker=breaker,
+        schedules=[Schedule(poll, int(poll.every_s * _NS)) for poll in polls_of(profile)],
+        timeout_s=(entry.timeout_ms or profile.timing.timeout_ms) / 1000,
+        wants_identification=profile.identification or bool(profile.identity),
+        others=others,
+    )
+
+
+def _check_ratios(entry: ModbusEntry, profile: ModbusProfile) -> None:
+    used = {name for point in profile.points for name in point.times}
+    needless = [name for name in entry.stated_ratios if name not in used]
+    if needless:
+        raise ConfigError(
+            "modbus.ratio-not-used",
+            f"{entry.id}：型号 {profile.profile} 的读数已是一次侧值，不能再写 {needless[0]}。",
+            f"{entry.id}: values of profile {profile.profile} are primary values already; {needless[0]} has no place.",
+            f"删除 {needless[0]}，在表上设置变比。",
+            f"remove {needless[0]} and set the ratio on the meter.",
+        )
+    missing = [name for name in profile.ratios_to_state if name not in entry.stated_ratios]
+    if missing:
+        raise ConfigError(
+            "modbus.ratio-missing",
+            f"{entry.id}：型号 {profile.profile} 的读数是二次侧值，缺少 {missing[0]}。",
+            f"{entry.id}: profile {profile.profile} gives secondary-side values; {missing[0]} is missing.",
+            f"写明 {missing[0]}，例如 250/5 A 的互感器写 50；不接互感器写 1。",
+            f"state {missing[0]}: 50 for transformers of 250/5 A, 1 without transformers.",
+        )
+
+
+def _device(entry: ModbusEntry, profile: ModbusProfile, counted: str, device_id: str) -> Device:
+    """A device of the unit, with the counter of that name; its tags are set by the caller."""
+    counter = profile.counters[counted].quantity if counted else None
     thresholds = entry.power_thresholds or profile.power_thresholds
     url = entry.link_address.url
-    device = Device(
-        id=entry.id,
+    return Device(
+        id=device_id,
         entry=entry.id,
         profile=profile.profile,
         address=f"{url}{'&' if '?' in url else '?'}unit={entry.unit}",
         device_class=profile.device_class,
         evidence=Evidence(profile.evidence),
-        tags=profile.tags,
+        tags=(),
         liveness_s=profile.liveness_s,
         identity=_named_by(profile),
         carrier=counter.carrier if counter else "",
@@ -86,15 +176,18 @@ def polled_device(entry: ModbusEntry, profile: ModbusProfile, breaker: Breaker) 
         rated_max_per_h=entry.rated_max_per_h or profile.rated_max_per_h,
         power_thresholds=thresholds.as_model() if thresholds else None,
     )
-    return PolledDevice(
-        entry=entry,
-        profile=profile,
-        device=device,
-        breaker=breaker,
-        schedules=[Schedule(poll, int(poll.every_s * _NS)) for poll in polls_of(profile)],
-        timeout_s=(entry.timeout_ms or profile.timing.timeout_ms) / 1000,
-        wants_identification=profile.identification,
-    )
+
+
+def _tags(profile: ModbusProfile, counted: str) -> tuple[Tag, ...]:
+    """The profile's tags, of its counters only the one of that name with the role QUANTITY."""
+    own = profile.counters[counted].tag if counted else ""
+
+    def role(tag: Tag) -> Role:
+        if tag.name == own:
+            return Role.QUANTITY
+        return Role.GAUGE if tag.role is Role.QUANTITY else tag.role
+
+    return tuple(replace(tag, role=role(tag)) for tag in profile.tags)
 
 
 def _named_by(profile: ModbusProfile) -> Identity:
@@ -140,3 +233,16 @@ def reading_of(poll: Poll, replies: Sequence[bytes | None], received_ns: Sequenc
     quality = bad * np.uint8(_BAD)
     good = times[~bad]
     return Reading(Samples(decoder.tag, values, quality, decoder.no_source, times), int(good.max()) if good.size else 0)
+
+
+def of_export(poll: Poll, reading: Reading, tag: int) -> Reading | None:
+    """The part of a reading that belongs to a second device: its counter alone, as tag 0. None where this
+    poll does not bring it."""
+    rows = np.flatnonzero(poll.decoder.tag == tag)
+    if not rows.size:
+        return None
+    whole = reading.samples
+    samples = Samples(
+        np.zeros(1, np.uint16), whole.value[rows], whole.quality[rows], whole.source_ns[rows], whole.received_ns[rows]
+    )
+    return Reading(samples, 0 if int(samples.quality[0]) == _BAD else int(samples.received_ns[0]))

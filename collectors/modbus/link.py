@@ -67,6 +67,12 @@ class Link:
         baudrate = self.address.baudrate or self._serial.baudrate
         return max(3.5 * _BITS_PER_CHARACTER / baudrate, _FASTEST_FRAME_GAP_S)
 
+    def transmission_s(self, characters: int) -> float:
+        """How long so many characters take on a line, in s; 0 on a network."""
+        if self.address.kind == "tcp":
+            return 0.0
+        return characters * _BITS_PER_CHARACTER / (self.address.baudrate or self._serial.baudrate)
+
     async def open(self) -> None:
         """Connect, or open the line. Raises LinkError; ConfigError where a person must act."""
         self.close()

@@ -76,7 +76,13 @@ def _poll(profile: ModbusProfile, every_s: float, apart: Collection[Request]) ->
             if (point.every_s or profile.every_s) == every_s and (point.table or profile.table) == table
         ]
         limit = _MAX_BITS if table in _BIT_TABLES else profile.max_registers
-        for group in _coalesced(_spans(profile, points), profile.gap_limit, limit, function, apart):
+        holes = [
+            range(hole.first - profile.count_from, hole.last - profile.count_from + 1)
+            for hole in profile.holes
+            if (hole.table or profile.table) == table
+        ]
+        refused = [request for request in apart if request.function == function]
+        for group in _coalesced(_spans(profile, points), profile.gap_limit, limit, refused, holes):
             request = Request(function, group[0].first, max(span.end for span in group) - group[0].first)
             requests.append(request)
             for span in group:
@@ -108,16 +114,17 @@ def _spans(profile: ModbusProfile, points: Sequence[tuple[int, Point]]) -> list[
 
 
 def _coalesced(
-    spans: Sequence[_Span], gap_limit: int, limit: int, function: int, apart: Collection[Request]
+    spans: Sequence[_Span], gap_limit: int, limit: int, refused: Collection[Request], holes: Sequence[range]
 ) -> list[list[_Span]]:
-    """Spans by request. What lies within a refused request is joined only where nothing lies between."""
-    refused = [r for r in apart if r.function == function]
+    """Spans by request. What lies within a refused request is joined only where nothing lies between; no
+    request reaches over a hole."""
     groups: list[list[_Span]] = []
     for span in spans:
         if groups:
             first, end = groups[-1][0].first, max(s.end for s in groups[-1])
             in_refused = any(r.address <= first and span.end <= r.address + r.count for r in refused)
-            permitted_gap = 0 if in_refused else gap_limit
+            over_hole = any(hole.start < span.first and hole.stop > end for hole in holes)
+            permitted_gap = 0 if in_refused or over_hole else gap_limit
             if span.first - end <= permitted_gap and max(end, span.end) - first <= limit:
                 groups[-1].append(span)
                 continue

@@ -7,7 +7,7 @@ and is a gauge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,11 +16,14 @@ from pydantic import Field, field_validator, model_validator
 
 from collectors.model import PowerThresholds, Role, Tag
 from collectors.profiles.loader import ProfileHeader, load
-from collectors.profiles.vocabulary import VOCABULARY, Quantity
+from collectors.profiles.vocabulary import VOCABULARY, Quantity, count_name
 from collectors.strict_yaml import StrictModel
 from metrics.record import MachineState
 
-RegisterType = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "bcd64", "bit"]
+RegisterType = Literal[
+    "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "bcd48", "bcd64", "bit"
+]
+IdentityType = Literal["string", "u16", "u32", "u64", "bcd16", "bcd32", "bcd48", "bcd64"]
 Table = Literal["holding", "input", "coil", "discrete"]
 StateWord = Literal["running", "idle", "fault", "off", "unknown"]
 
@@ -35,6 +38,7 @@ REGISTERS_OF: Final[dict[str, int]] = {
     "f64": 4,
     "bcd16": 1,
     "bcd32": 2,
+    "bcd48": 3,
     "bcd64": 4,
     "bit": 1,
 }
@@ -42,9 +46,12 @@ FUNCTION_OF: Final[dict[str, int]] = {"coil": 1, "discrete": 2, "holding": 3, "i
 ORDERS: Final[dict[int, tuple[str, ...]]] = {
     1: ("AB", "BA"),
     2: ("ABCD", "CDAB", "BADC", "DCBA"),
+    3: ("ABCDEF", "EFCDAB", "BADCFE", "FEDCBA"),
     4: ("ABCDEFGH", "GHEFCDAB", "BADCFEHG", "HGFEDCBA", "EFGHABCD", "CDABGHEF"),
 }
 """Byte orders on the wire by width in registers; A is the most significant byte of the value."""
+STATED_RATIOS: Final = ("pt_ratio", "ct_ratio")
+"""Ratios of voltage and current transformers that an entry may state."""
 _FAST_POLL_S: Final = 2.0
 _FAST_LIVENESS_S: Final = 6.0
 _MAX_REGISTERS: Final = 125
@@ -58,7 +65,7 @@ class BitState(StrictModel):
 
 
 class Point(StrictModel):
-    """One readable point. The value is `raw × scale + offset` in the vocabulary's unit."""
+    """One readable point. The value is `(raw × scale + offset) × times × 10^exponent` in the vocabulary's unit."""
 
     tag: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     at: int
@@ -68,6 +75,11 @@ class Point(StrictModel):
     order: str | None = None
     scale: Annotated[float, Field(gt=0)] = 1.0
     offset: float = 0.0
+    times: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
+    """Ratios by which a secondary-side value is multiplied: tags of this profile that are read with it,
+    or `pt_ratio` and `ct_ratio` that an entry states."""
+    exponent: str | None = None
+    """Tag of the scale register: the power of ten by which the value is multiplied."""
     unit: str | None = None
     """Only for a tag outside the vocabulary."""
     bit: Annotated[int, Field(ge=0, le=15)] | None = None
@@ -136,13 +148,67 @@ class Point(StrictModel):
     @property
     def wraps_at(self) -> float | None:
         """The counter's modulus in the tag's unit, None where the type does not say."""
-        if self.modulus is not None or self.quantity.role not in (Role.QUANTITY, Role.PARTS):
+        if self.modulus is not None or not (self.quantity.carrier or self.quantity.role is Role.PARTS):
             return self.modulus
+        if self.times or self.exponent:
+            return None  # where it wraps depends on what the device says its ratio is
         if self.type.startswith("u"):
             return float(2 ** (16 * REGISTERS_OF[self.type])) * self.scale
         if self.type.startswith("bcd"):
             return float(10 ** (4 * REGISTERS_OF[self.type])) * self.scale
         return None
+
+
+class Hole(StrictModel):
+    """Registers that must not be read along, both ends included, in the sheet's own numbering."""
+
+    first: int
+    last: int
+    table: Table | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError("last 不能小于 first。", "last must not be below first.")
+        return self
+
+
+class IdentityPoint(StrictModel):
+    """Registers in which the device says who it is, read once: text, or a number shown as digits."""
+
+    field: Literal["manufacturer", "model", "serial"]
+    at: int
+    type: IdentityType
+    registers: Annotated[int, Field(ge=1, le=60)] | None = None
+    """Length of a text, in registers."""
+    order: Literal["AB", "BA"] = "AB"
+    """Which character of a register comes first in a text."""
+    table: Table | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.type == "string") != (self.registers is not None):
+            raise ValueError(
+                f"{self.field}：string 需要 registers（寄存器个数），其他类型不能有。",
+                f"{self.field}: type string needs registers (its length), no other type has them.",
+            )
+        if self.table in ("coil", "discrete"):
+            raise ValueError(
+                f"{self.field}：只能在 holding 或 input 表中。", f"{self.field}: must be in table holding or input."
+            )
+        return self
+
+    @property
+    def width(self) -> int:
+        """Registers it takes."""
+        return self.registers or REGISTERS_OF[self.type]
+
+
+class SaysItIs(StrictModel):
+    """What device identification (function 43/14) answers for this model: beginnings, in any case."""
+
+    manufacturer: Annotated[str, Field(min_length=2)]
+    model: str = ""
 
 
 class Serial(StrictModel):
@@ -202,6 +268,8 @@ class ModbusProfile(ProfileHeader):
     gap_limit: Annotated[int, Field(ge=0, le=120)] = 16
     """Registers nobody asked for that may be read along to save a request."""
     max_registers: Annotated[int, Field(ge=1, le=_MAX_REGISTERS)] = _MAX_REGISTERS
+    holes: tuple[Hole, ...] = ()
+    """Registers within its map that the device refuses, or that have a side effect when read."""
     absent: dict[RegisterType, tuple[float, ...]] = Field(default_factory=dict)
     serial: Serial = Serial()
     timing: Timing = Timing()
@@ -209,6 +277,8 @@ class ModbusProfile(ProfileHeader):
     """Whether to ask function 43/14; false for devices that stumble over it."""
     rated_max_per_h: Annotated[float, Field(gt=0)] | None = None
     power_thresholds: Thresholds | None = None
+    identity: tuple[IdentityPoint, ...] = ()
+    says_it_is: tuple[SaysItIs, ...] = ()
     recognise: tuple[Plausible, ...] = ()
     points: Annotated[tuple[Point, ...], Field(min_length=1)]
 
@@ -220,7 +290,7 @@ class ModbusProfile(ProfileHeader):
                 raise ValueError(f"tag {tag} 出现了两次。", f"tag {tag} stands twice.")
         roles = [point.quantity.role for point in self.points if point.quantity.role is not Role.GAUGE]
         for role in roles:
-            if roles.count(role) > 1:
+            if roles.count(role) > 1 and role is not Role.QUANTITY:
                 raise ValueError(f"有两个 {role} 点，只能有一个。", f"two points of role {role}; one is permitted.")
         for point in self.points:
             address = self.address_of(point)
@@ -230,6 +300,8 @@ class ModbusProfile(ProfileHeader):
                     f"{point.tag}: at minus count_from is {address}, outside 0 to 65535.",
                 )
         self._check_blocks()
+        self._check_factors()
+        self._check_holes()
         if self.fastest_s <= _FAST_POLL_S and self.liveness_s > _FAST_LIVENESS_S:
             raise ValueError(
                 f"每 {self.fastest_s} s 读取时 liveness_s 最大为 {_FAST_LIVENESS_S}。",
@@ -263,6 +335,39 @@ class ModbusProfile(ProfileHeader):
                     f"block {name} has {count} registers, one request reads at most {self.max_registers}.",
                 )
 
+    def _check_factors(self) -> None:
+        """What a value is multiplied by must be read with it, and be a plain number itself."""
+        by_tag = {point.tag: point for point in self.points}
+        for point in self.points:
+            for name in (*point.times, *((point.exponent,) if point.exponent else ())):
+                factor = by_tag.get(name)
+                if factor is None and name in STATED_RATIOS and name != point.exponent:
+                    continue  # stated by the entry
+                if factor is None:
+                    raise ValueError(
+                        f"{point.tag} 引用的 {name} 不是点。", f"{name}, named by {point.tag}, is no point."
+                    )
+                if factor.times or factor.exponent or factor.type == "bit" or factor.quantity.role is Role.STATE:
+                    raise ValueError(
+                        f"{name} 被 {point.tag} 用作变比，自己不能再有 times、exponent 或状态。",
+                        f"{name} is a factor of {point.tag} and cannot have times, exponent or states itself.",
+                    )
+                if (factor.every_s or self.every_s) != (point.every_s or self.every_s):
+                    raise ValueError(
+                        f"{name} 和 {point.tag} 必须用同一个读取周期。",
+                        f"{name} and {point.tag} must share one poll period.",
+                    )
+
+    def _check_holes(self) -> None:
+        for hole in self.holes:
+            for point in self.points:
+                inside = point.at <= hole.last and point.at + REGISTERS_OF[point.type] > hole.first
+                if inside and (point.table or self.table) == (hole.table or self.table):
+                    raise ValueError(
+                        f"{point.tag} 位于不可读的区间 {hole.first} 到 {hole.last} 内。",
+                        f"{point.tag} lies within the hole {hole.first} to {hole.last}.",
+                    )
+
     @property
     def fastest_s(self) -> float:
         """Period of the point that is read most often, in s."""
@@ -282,10 +387,43 @@ class ModbusProfile(ProfileHeader):
         return tuple(Tag(p.tag, p.quantity.unit, p.quantity.role, p.wraps_at) for p in self.points)
 
     @property
-    def counter(self) -> Quantity | None:
-        """What the device counts, None where it counts nothing."""
-        counters = [p.quantity for p in self.points if p.quantity.role is Role.QUANTITY]
-        return counters[0] if counters else None
+    def counters(self) -> dict[str, Point]:
+        """What the device can count, by the name under which an entry asks for it."""
+        return {count_name(point.quantity): point for point in self.points if point.quantity.carrier}
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """What it counts where the entry says nothing: one name for each carrier."""
+        return tuple(name for name, point in self.counters.items() if point.quantity.role is Role.QUANTITY)
+
+    def with_ratios(self, stated: Mapping[str, float]) -> ModbusProfile:
+        """The profile with the ratios that an entry states worked into its scales."""
+        points = []
+        for point in self.points:
+            times = tuple(name for name in point.times if name not in stated)
+            factor = 1.0
+            for name in point.times:
+                factor *= stated.get(name, 1.0)
+            modulus = None if point.modulus is None else point.modulus * factor
+            points.append(
+                point.model_copy(
+                    update={
+                        "times": times,
+                        "scale": point.scale * factor,
+                        "offset": point.offset * factor,
+                        "modulus": modulus,
+                    }
+                )
+            )
+        changed = self.model_copy(update={"points": tuple(points)})
+        changed.__dict__.pop("tags", None)  # cached on the original, of other points
+        return changed
+
+    @property
+    def ratios_to_state(self) -> tuple[str, ...]:
+        """Ratios that only an entry can state: used by points, not readable."""
+        tags = {point.tag for point in self.points}
+        return tuple(name for name in STATED_RATIOS if name not in tags and any(name in p.times for p in self.points))
 
 
 def state_code(word: StateWord) -> MachineState:

@@ -18,9 +18,9 @@ from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from
 from collectors.modbus.link import Link, SilentError
 from collectors.modbus.plan import Poll, Request, polls_of
-from collectors.modbus.profile import ModbusProfile, load_modbus
-from collectors.model import Clock, ConfigError, Identity, LinkError, Quality, Role
-from collectors.profiles.loader import header, names
+from collectors.modbus.profile import ModbusProfile, SaysItIs, load_modbus
+from collectors.model import Clock, ConfigError, Identity, LinkError, Quality, Role, Tag
+from collectors.profiles.loader import load_all
 from metrics.record import Evidence, MachineState
 
 _LAST_UNIT: Final = 247
@@ -108,18 +108,21 @@ async def _ask_all(link: Link, unit: int, poll: Poll, timeout_s: float) -> list[
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A profile that knows how to tell its model by plausible readings."""
+    """A profile that knows how to tell its model."""
 
     profile: ModbusProfile
-    poll: Poll
+    poll: Poll | None
+    """Reads only the points that tell; None where only device identification does."""
+    tags: tuple[Tag, ...] = ()
+    """Tags of the poll's rows."""
 
 
 async def scan(address: str, seconds: float, clock: Clock, profile_folders: Sequence[Path] = ()) -> list[Found]:
     """Which units answer, from 1 up, for as long as `seconds` last, and who they are.
 
-    A unit is named by device identification, its profile by plausible readings; where neither
-    fits it is a "plc" without a profile. Raises LinkError where the link cannot be made, ConfigError
-    for an address that is none.
+    A unit is recognised by what device identification says, among profiles that say what their model
+    answers, and by plausible readings. Where neither fits it is a "plc" without a profile. Raises LinkError
+    where the link cannot be made, ConfigError for an address that is none.
     """
     try:
         link = Link(parse_address(address))
@@ -144,43 +147,76 @@ async def scan(address: str, seconds: float, clock: Clock, profile_folders: Sequ
 
 def _candidates(profile_folders: Sequence[Path]) -> list[_Candidate]:
     """Profiles with marks to recognise, those with most marks first."""
-    profiles = [load_modbus(n, profile_folders) for n in names(profile_folders) if _is_modbus(n, profile_folders)]
-    able = [p for p in profiles if p.recognise]
-    return [_Candidate(p, polls_of(p)[0]) for p in sorted(able, key=lambda p: -len(p.recognise))]
+    able = [p for p in load_all("modbus", ModbusProfile, profile_folders) if p.recognise or p.says_it_is]
+    return [_candidate(p) for p in sorted(able, key=lambda p: -len(p.recognise))]
 
 
-def _is_modbus(name: str, profile_folders: Sequence[Path]) -> bool:
-    return header(name, profile_folders).protocol == "modbus"
+def _candidate(profile: ModbusProfile) -> _Candidate:
+    if not profile.recognise:
+        return _Candidate(profile, None)
+    alone = _marks_alone(profile)
+    return _Candidate(profile, polls_of(alone)[0], alone.tags)
+
+
+def _marks_alone(profile: ModbusProfile) -> ModbusProfile:
+    """The profile with only the points that tell its model, read together."""
+    marks = {mark.tag for mark in profile.recognise}
+    marks |= {name for p in profile.points if p.tag in marks for name in (*p.times, p.exponent or "")}
+    points = tuple(p.model_copy(update={"every_s": None}) for p in profile.points if p.tag in marks)
+    changed = profile.model_copy(update={"points": points})
+    changed.__dict__.pop("tags", None)  # cached on the original, of other points
+    return changed
 
 
 async def _look_at(link: Link, unit: int, candidates: Sequence[_Candidate]) -> Found | None:
     try:
-        reply = await link.ask(unit, _ANY_REGISTER.pdu, _ANY_REGISTER.reply_bytes, _SCAN_TIMEOUT_S)
+        reply = await link.ask(
+            unit, _ANY_REGISTER.pdu, _ANY_REGISTER.reply_bytes, _SCAN_TIMEOUT_S + link.transmission_s(16)
+        )
     except (SilentError, DoubtError):
         return None
     if reply[0] & _ERROR_BIT and reply[1] in _BEHIND_GATEWAY_SILENT:
         return None
     try:
-        identity = identity_from(await link.ask(unit, IDENTIFICATION_REQUEST, None, _SCAN_TIMEOUT_S))
+        identity = identity_from(
+            await link.ask(unit, IDENTIFICATION_REQUEST, None, _SCAN_TIMEOUT_S + link.transmission_s(260))
+        )
     except (SilentError, DoubtError):
         identity = None
+    candidate = await _recognised(link, unit, candidates, identity)
     evidence = Evidence.SELF_IDENTIFIED if identity else Evidence.NATIVE
-    for candidate in candidates:
-        replies = await _ask_all(link, unit, candidate.poll, _SCAN_TIMEOUT_S)
-        if replies is not None and _fits(candidate, replies):
-            profile = candidate.profile
-            brands = profile.products[0] if len(profile.products) == 1 else None
-            guessed = Identity(manufacturer=brands.brand if brands else "")
-            return Found(
-                link.address.url, profile.device_class, evidence, identity or guessed, profile.profile, unit=unit
-            )
-    return Found(link.address.url, "plc", evidence, identity or Identity(), unit=unit)
+    if candidate is None:
+        return Found(link.address.url, "plc", evidence, identity or Identity(), unit=unit)
+    profile = candidate.profile
+    guessed = Identity(manufacturer=profile.products[0].brand if len(profile.products) == 1 else "")
+    return Found(link.address.url, profile.device_class, evidence, identity or guessed, profile.profile, unit=unit)
 
 
-def _fits(candidate: _Candidate, replies: Sequence[bytes | None]) -> bool:
-    samples = reading_of(candidate.poll, replies, [0] * len(replies)).samples
+async def _recognised(
+    link: Link, unit: int, candidates: Sequence[_Candidate], identity: Identity | None
+) -> _Candidate | None:
+    """The profile that fits: by what the device says it is, which needs no plausible readings where it names
+    one model; otherwise the first whose readings are plausible."""
+    said = [c for c in candidates if identity and any(_is_said(mark, identity) for mark in c.profile.says_it_is)]
+    if len(said) == 1:
+        return said[0]
+    for candidate in said or candidates:
+        if candidate.poll is None:
+            continue
+        replies = await _ask_all(link, unit, candidate.poll, _SCAN_TIMEOUT_S + link.transmission_s(280))
+        if replies is not None and _fits(candidate, candidate.poll, replies):
+            return candidate
+    return None
+
+
+def _is_said(mark: SaysItIs, identity: Identity) -> bool:
+    maker, model = identity.manufacturer.casefold(), identity.model.casefold()
+    return maker.startswith(mark.manufacturer.casefold()) and model.startswith(mark.model.casefold())
+
+
+def _fits(candidate: _Candidate, poll: Poll, replies: Sequence[bytes | None]) -> bool:
+    samples = reading_of(poll, replies, [0] * len(replies)).samples
     values = {
-        candidate.profile.tags[tag].name: value
-        for tag, value in zip(samples.tag.tolist(), samples.value.tolist(), strict=True)
+        candidate.tags[tag].name: value for tag, value in zip(samples.tag.tolist(), samples.value.tolist(), strict=True)
     }
     return all(mark.least <= values.get(mark.tag, float("nan")) <= mark.most for mark in candidate.profile.recognise)

@@ -65,7 +65,20 @@ def load(name: str, model: type[Profile], site_folders: Sequence[Path] = ()) -> 
 
     Raises FileError where there is none, or it does not fit the model.
     """
-    located = _find(name, site_folders)
+    return _checked(name, _find(name, site_folders), model)
+
+
+def load_all(
+    protocol: Literal["modbus", "opcua", "mqtt", "sparkplug"], model: type[Profile], site_folders: Sequence[Path] = ()
+) -> Iterator[Profile]:
+    """Every profile of a protocol, sorted by name, each file read once. Raises FileError for a wrong one."""
+    for name in names(site_folders):
+        located = _find(name, site_folders)
+        if isinstance(located.data, dict) and located.data.get("protocol") == protocol:
+            yield _checked(name, located, model)
+
+
+def _checked(name: str, located: Located, model: type[Profile]) -> Profile:
     profile = check(located, model)
     if profile.profile != name:
         raise FileError(
