@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from collectors.entries import PROTOCOL_OF_SCHEME, DeviceEntry, EntryId
+from collectors.profiles import loader as profiles
 from collectors.strict_yaml import FileError, Located, Problem, StrictModel, check, read, shown
 from metrics.record import MAX_WINDOW_S, MIN_WINDOW_S
 
@@ -105,6 +107,7 @@ def load(path: Path) -> PlantConfig:
     except FileError as error:
         problems += error.problems
     entries: dict[str, list[DeviceEntry]] = {}
+    folders = [folder / own for own in plant.gateway.profile_folders] if plant is not None else []
     given = located.data.get("devices")
     first_line: dict[str, int] = {}
     for index, raw in enumerate(given if isinstance(given, list) else []):
@@ -127,6 +130,7 @@ def load(path: Path) -> PlantConfig:
         first_line.setdefault(entry.id, line)
         entry = _resolved(entry, folder)
         problems += _missing_files(located, entry, ("devices", index))
+        problems += _unknown_profile(located, entry, index, folders)
         entries.setdefault(protocol, []).append(entry)
     if plant is not None:
         plant = _resolved(plant, folder)
@@ -213,6 +217,25 @@ def _missing_files(
             for item in value:
                 if isinstance(item, Path) and not item.is_dir():
                     yield _problem(located, where, str(item), "没有这个文件夹。", "no such folder.")
+
+
+def _unknown_profile(located: Located, entry: DeviceEntry, index: int, folders: list[Path]) -> Iterator[Problem]:
+    """A problem where no profile of that name is known, with the names that come near it."""
+    known = list(profiles.names(folders))
+    if entry.profile not in known:
+        near = difflib.get_close_matches(entry.profile, known, n=5, cutoff=0.6)
+        zh, en = (
+            (f"相近的有：{', '.join(near)}", f"Near it: {', '.join(near)}")
+            if near
+            else (f"可用：{', '.join(known)}", f"Known: {', '.join(known)}")
+        )
+        yield _problem(
+            located,
+            ("devices", index, "profile"),
+            entry.profile,
+            f"没有这个型号。{zh}。全部型号：plantpulse-gateway profiles。",
+            f"no such profile. {en}. All of them: plantpulse-gateway profiles.",
+        )
 
 
 def _problem(located: Located, path: tuple[str | int, ...], value: str, zh: str, en: str) -> Problem:
