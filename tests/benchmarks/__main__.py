@@ -13,7 +13,7 @@ import traceback
 
 from tests.benchmarks.measure import machine
 
-GROUPS = ("metrics", "collectors", "gateway", "county", "portal")
+GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
 
 
 def main() -> int:
