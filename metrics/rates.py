@@ -13,6 +13,7 @@ under NC, DNC, FMC, PLC or DCS control, by enterprise, then averaged).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any, Final
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.record import Evidence
-from metrics.rollup import AssetPeriod, add_scopes
+from metrics.rollup import ConnectionPeriod, add_scopes
 
 WATCHED_PERMILLE: Final = 900
 """Parameter q of `networking-rate/1`, in 1/1000: watched for less of its bound time, an asset counts as unobserved."""
@@ -171,7 +172,7 @@ def is_digital(control: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def classify_networked(
-    assets: Assets, period: AssetPeriod, watched_permille: int = WATCHED_PERMILLE
+    assets: Assets, period: ConnectionPeriod, watched_permille: int = WATCHED_PERMILLE
 ) -> NDArray[np.int64]:
     """AssetClass of each asset for `networking-rate/1`, (a,).
 
@@ -208,12 +209,12 @@ def _control_open(assets: Assets) -> NDArray[np.bool_]:
 
 def networking_rate(
     assets: Assets,
-    period: AssetPeriod,
+    period: ConnectionPeriod,
     scope: NDArray[np.int64],
     n_scopes: int,
     period_tenths: int,
     watched_permille: int = WATCHED_PERMILLE,
-    timed: AssetPeriod | None = None,
+    timed: ConnectionPeriod | None = None,
     present: NDArray[np.int64] | None = None,
 ) -> Rates:
     """`networking-rate/1` at every scope of one kind.
@@ -230,20 +231,38 @@ def networking_rate(
     Time-weighted: proven connected time over the assets' time in the register; its upper bound adds the time
     that nobody watched. The mean of enterprise rates counts each enterprise once.
     """
+    return networking_rates(
+        assets, period, [(scope, n_scopes)], period_tenths, watched_permille, timed=timed, present=present
+    )[0]
+
+
+def networking_rates(
+    assets: Assets,
+    period: ConnectionPeriod,
+    scopes: Sequence[tuple[NDArray[np.int64], int]],
+    period_tenths: int,
+    watched_permille: int = WATCHED_PERMILLE,
+    timed: ConnectionPeriod | None = None,
+    present: NDArray[np.int64] | None = None,
+) -> list[Rates]:
+    """`networking_rate` for several kinds of scopes at once, each (scope of each asset, number of scopes).
+
+    Assets are gone through once: what they add to their enterprises serves all kinds.
+    """
     classes = classify_networked(assets, period, watched_permille)
     nobody = np.zeros(len(assets), np.int64)
     there = np.where(assets.in_scope, period_tenths, 0) if present is None else present
-    return _networking(assets, period, classes, nobody, scope, n_scopes, there, timed or period)
+    return _networking(assets, period, classes, nobody, scopes, there, timed or period)
 
 
 def networking_rate_digital(
     assets: Assets,
-    period: AssetPeriod,
+    period: ConnectionPeriod,
     scope: NDArray[np.int64],
     n_scopes: int,
     period_tenths: int,
     watched_permille: int = WATCHED_PERMILLE,
-    timed: AssetPeriod | None = None,
+    timed: ConnectionPeriod | None = None,
     present: NDArray[np.int64] | None = None,
 ) -> Rates:
     """`networking-rate-digital/1` at every scope: the numerically controlled assets only, as networking_rate.
@@ -258,7 +277,7 @@ def networking_rate_digital(
     candidates = np.where(maybe, classes, AssetClass.EXCLUDED)
     there = np.where(assets.in_scope, period_tenths, 0) if present is None else present
     there = np.where(is_digital(assets.control), there, 0)
-    return _networking(assets, period, classes_digital, candidates, scope, n_scopes, there, timed or period)
+    return _networking(assets, period, classes_digital, candidates, [(scope, n_scopes)], there, timed or period)[0]
 
 
 def cnc_rate(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> Rates:
@@ -288,7 +307,7 @@ def cnc_rate_value(assets: Assets, scope: NDArray[np.int64], n_scopes: int) -> R
 
 def networking_rate_value(
     assets: Assets,
-    period: AssetPeriod,
+    period: ConnectionPeriod,
     scope: NDArray[np.int64],
     n_scopes: int,
     watched_permille: int = WATCHED_PERMILLE,
@@ -441,31 +460,34 @@ def key_process_cnc_rate(
 
 def _networking(
     assets: Assets,
-    period: AssetPeriod,
+    period: ConnectionPeriod,
     classes: NDArray[np.int64],
     candidates: NDArray[Any],
-    scope: NDArray[np.int64],
-    n_scopes: int,
+    scopes: Sequence[tuple[NDArray[np.int64], int]],
     present: NDArray[np.int64],
-    timed: AssetPeriod,
-) -> Rates:
+    timed: ConnectionPeriod,
+) -> list[Rates]:
     """Rates of `classes`; `candidates` (a,) are classes of assets that may belong in, 0 where none."""
-    tally = _Tally(assets, classes, candidates, scope, n_scopes)
-    never_bound = tally.counted & (period.bound == 0)
+    counted = classes != AssetClass.EXCLUDED
+    never_bound = period.bound == 0
     # As long as others were looked at; where nobody was bound any length will do.
     looked_back = max(int(period.bound.max(initial=0)), int(present.max(initial=0)), 1)
-    expected = np.where(tally.counted, np.where(period.bound == 0, looked_back, period.bound), 0)
-    watched = np.where(never_bound & assets.confirmed, looked_back, np.where(tally.counted, period.observed, 0))
-    coverage = _ratio(tally.scopes(watched), tally.scopes(expected))
+    expected = np.where(counted, np.where(never_bound, looked_back, period.bound), 0)
+    watched = np.where(never_bound & assets.confirmed, looked_back, period.observed) * counted
 
     connected = np.minimum(timed.connected, present)
     # A confirmed register's word that there is no device holds for all the time outside bindings.
     outside = np.where(assets.confirmed, 0, np.maximum(present - timed.state_bound, 0))
     unwatched = np.minimum(np.maximum(timed.state_bound - timed.state_observed, 0) + outside, present - connected)
-    time = tally.scopes(present)
-    proven = tally.scopes(connected)
-    possible = proven + tally.scopes(unwatched)
-    return tally.rates(coverage, (_ratio(proven, time), _ratio(possible, time)))
+
+    rates: list[Rates] = []
+    tally: _Tally | None = None
+    for scope, n_scopes in scopes:
+        tally = tally.moved(scope, n_scopes) if tally else _Tally(assets, classes, candidates, scope, n_scopes)
+        coverage = _ratio(tally.scopes(watched), tally.scopes(expected))
+        time, proven = tally.scopes(present), tally.scopes(connected)
+        rates.append(tally.rates(coverage, (_ratio(proven, time), _ratio(proven + tally.scopes(unwatched), time))))
+    return rates
 
 
 class _Tally:
@@ -487,9 +509,16 @@ class _Tally:
         self._group, self._scope_of_group = self._groups(scope)
         self._weight = weight
         self._candidates = candidates
+        self._of_group: dict[int, tuple[NDArray[Any], NDArray[np.int64]]] = {}
+        self._tables: dict[str, NDArray[np.int64]] = {}
         self.counted = classes != AssetClass.EXCLUDED
-        self._by_class = self._table(classes, len(AssetClass), weight)
-        self.n = self._to_scopes(self._by_class[:, 1:].sum(axis=1))
+
+    def moved(self, scope: NDArray[np.int64], n_scopes: int) -> _Tally:
+        """The same assets in other scopes; what was added up by group is kept where the groups stay the same."""
+        other = _Tally(self._assets, self._classes, self._candidates, scope, n_scopes, self._weight)
+        if other._group is self._group:
+            other._of_group, other._tables = self._of_group, self._tables
+        return other
 
     def _groups(self, scope: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The group of each asset, and the scope of each group, -1 for none.
@@ -507,8 +536,12 @@ class _Tally:
         return group, np.where(pairs >= 0, pairs // max(self._n_enterprises, 1), -1)
 
     def scopes(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """Exact sums per scope of one value per asset."""
-        return self._to_scopes(add_scopes(values.astype(np.int64), self._group, len(self._scope_of_group)))
+        """Exact sums per scope of one value per asset. The same array is added up by group once."""
+        # Held with its sums, an array cannot pass its identity on to another one.
+        if id(values) not in self._of_group:
+            sums = add_scopes(values.astype(np.int64, copy=False), self._group, len(self._scope_of_group))
+            self._of_group[id(values)] = (values, sums)
+        return self._to_scopes(self._of_group[id(values)][1])
 
     def _to_scopes(self, of_group: NDArray[np.int64]) -> NDArray[np.int64]:
         if of_group.ndim == 1:
@@ -522,20 +555,42 @@ class _Tally:
         counts = np.bincount(cell, minlength=cells) if weight is None else add_scopes(weight, cell, cells)
         return counts.reshape(-1, codes)
 
+    def _classified(self) -> dict[str, NDArray[np.int64]]:
+        """Tables by group: weight and number by class, candidates by class, and those shown by evidence."""
+        if not self._tables:
+            shown_by = np.where(self._classes == AssetClass.SHOWN, self._assets.evidence + 1, 0)
+            number = self._table(self._classes, len(AssetClass))
+            weighed = number if self._weight is None else self._table(self._classes, len(AssetClass), self._weight)
+            self._tables |= {
+                "number": number,
+                "weight": weighed,
+                "candidates": self._table(self._candidates, len(AssetClass), self._weight),
+                "evidence": self._table(shown_by, 1 + len(Evidence)),
+            }
+        return self._tables
+
+    @property
+    def n(self) -> NDArray[np.int64]:
+        """Assets counted, or their weight, per scope."""
+        return self._to_scopes(self._classified()["weight"][:, 1:].sum(axis=1))
+
     def _unvalued(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Per group, assets counted of unknown value that may not be, and that may be, shown."""
         unvalued = self.counted & (self._assets.value < 0)
         table = self._table(np.where(unvalued, self._classes, AssetClass.EXCLUDED), len(AssetClass))
-        return table[:, AssetClass.UNOBSERVED :].sum(axis=1), table[
-            :, AssetClass.SHOWN : AssetClass.UNOBSERVED + 1
-        ].sum(axis=1)
+        return (
+            table[:, AssetClass.UNOBSERVED :].sum(axis=1),
+            table[:, AssetClass.SHOWN : AssetClass.UNOBSERVED + 1].sum(axis=1),
+        )
 
     def rates(
         self, coverage: NDArray[np.float64], timed: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     ) -> Rates:
-        candidates = self._table(self._candidates, len(AssetClass), self._weight)
-        value, lower, upper = _bounds(self._to_scopes(self._by_class), self._to_scopes(candidates))
-        each, each_lower, each_upper = _bounds(self._by_class, candidates)
+        tables = self._classified()
+        by_class, candidates = tables["weight"], tables["candidates"]
+        of_scope, n = self._to_scopes(by_class), self.n
+        value, lower, upper = _bounds(of_scope, self._to_scopes(candidates))
+        each, each_lower, each_upper = _bounds(by_class, candidates)
         if self._weight is not None:
             # An asset of unknown value may outweigh all others: its class is then the rate.
             down, up = self._unvalued()
@@ -545,18 +600,16 @@ class _Tally:
             each_lower = np.where(down > 0, 0.0, np.where(alone, 1.0, each_lower))
             each_upper = np.where(up > 0, 1.0, np.where(alone, 0.0, each_upper))
         mean, mean_lower, mean_upper, enterprises = self._means(each, each_lower, each_upper)
-        counts = self._by_class if self._weight is None else self._table(self._classes, len(AssetClass))
-        shown_by = np.where(self._classes == AssetClass.SHOWN, self._assets.evidence + 1, 0)
         absent = np.full(self._n_scopes, np.nan)
         time_weighted, time_upper = timed or (absent, absent)
         return Rates(
-            numerator=self._to_scopes(self._by_class[:, AssetClass.SHOWN]),
-            denominator=self.n,
+            numerator=of_scope[:, AssetClass.SHOWN],
+            denominator=n,
             value=value,
-            lower=np.where(self.n > 0, lower, np.nan),
-            upper=np.where(self.n > 0, upper, np.nan),
-            coverage=np.where(self.n > 0, coverage, np.nan),
-            counts=self._to_scopes(counts[:, 1:]),
+            lower=np.where(n > 0, lower, np.nan),
+            upper=np.where(n > 0, upper, np.nan),
+            coverage=np.where(n > 0, coverage, np.nan),
+            counts=self._to_scopes(tables["number"][:, 1:]),
             enterprises=enterprises,
             mean=mean,
             mean_lower=mean_lower,
@@ -564,7 +617,7 @@ class _Tally:
             time_weighted=time_weighted,
             time_weighted_lower=time_weighted.copy(),
             time_weighted_upper=time_upper,
-            by_evidence=self._to_scopes(self._table(shown_by, 1 + len(Evidence))[:, 1:]),
+            by_evidence=self._to_scopes(tables["evidence"][:, 1:]),
         )
 
     def _means(

@@ -138,8 +138,7 @@ def test_every_completion_of_form_b_lies_within_its_bounds(case: tuple[Assets, A
 def test_the_order_of_assets_does_not_show(case: tuple[Assets, AssetPeriod, np.ndarray], random: object) -> None:
     register, period, scope = case
     order = np.random.default_rng(random.randint(0, 2**32)).permutation(len(register))  # type: ignore[attr-defined]
-    moved = Assets(**{name: getattr(register, name)[order] for name in Assets.__slots__})
-    moved_period = AssetPeriod(**{name: getattr(period, name)[order] for name in AssetPeriod.__slots__})
+    moved, moved_period = register.take(order), period.take(order)
     pairs = (
         (
             networking_rate(register, period, scope, 3, PERIOD_TENTHS),
