@@ -46,9 +46,17 @@ class BatchSource(Protocol):
 
 
 class Applier:
-    """Owns the thread that appends to the store. `mark_dirty` raises the days' generations, durably."""
+    """Owns the thread that appends to the store. `mark_dirty` raises the days' generations, durably; `take_out`
+    returns a batch without what comes too late."""
 
-    def __init__(self, journal: BatchSource, store: IntervalStore, mark_dirty: Callable[[DayMarks], None]) -> None:
+    def __init__(
+        self,
+        journal: BatchSource,
+        store: IntervalStore,
+        mark_dirty: Callable[[DayMarks], None],
+        take_out: Callable[[Append], Append] = lambda batch: batch,
+    ) -> None:
+        self._take_out = take_out
         self._journal = journal
         self._store = store
         self._mark_dirty = mark_dirty
@@ -152,6 +160,7 @@ class Applier:
             rows = sum(len(b.records) for b in group)
             if not group:
                 raise StoreError(f"the journal has nothing after position {self._applied}")
+        group = [self._take_out(batch) for batch in group]
         reached = group[-1].position
         marks: dict[tuple[str, int], int] = {}
         for batch in group:

@@ -32,7 +32,7 @@ from gateway.wire import (
     decode,
     decode_json,
 )
-from metrics.record import TENTHS_PER_S
+from metrics.record import TENTHS_PER_S, Records, local_day
 
 T = TypeVar("T")
 
@@ -95,6 +95,7 @@ class IngestService:
             arrived_ns=now_ns,
             body=body,
             gaps=tuple(message.gaps),
+            days=_days(judged.counted),
         )
         try:
             outcome = await self._journal.commit(batch)
@@ -154,3 +155,15 @@ class IngestService:
 def _judge(message: Ingest, now_s: int) -> Judged:
     check_devices(message)
     return judge(message, now_s)
+
+
+def _days(records: Records) -> tuple[tuple[int, int], ...]:
+    """How many records each local day has."""
+    n = len(records)
+    if not n:
+        return ()
+    first, last = local_day(int(records.start.min())), local_day(int(records.start.max()))
+    if first == last:
+        return ((first, n),)
+    days, rows = np.unique(local_day(records.start), return_counts=True)
+    return tuple(zip(days.tolist(), rows.tolist(), strict=True))

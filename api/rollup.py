@@ -60,7 +60,8 @@ class _Seen:
 
 
 class Rollup:
-    """Owns the thread that computes day states. `changed` is called after day states have changed."""
+    """Owns the thread that computes day states. `changed` is called after day states have changed; `final` says
+    of a local day that its records are no longer all there, so that its states must stay."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class Rollup:
         today_refresh_s: float,
         applied: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
+        final: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -77,6 +79,8 @@ class Rollup:
         self._today_refresh_s = today_refresh_s
         self._applied = applied
         self._changed = changed
+        self._final = final
+        self._hold_until = 0
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._last_today_s = -today_refresh_s
@@ -110,6 +114,16 @@ class Rollup:
             connection.execute(statement, rows)
         self._wake.set()
 
+    def hold_until(self, position: int) -> None:
+        """Compute nothing before the store has applied a position: of a store that is made again, a day is whole
+        only then."""
+        self._hold_until = position
+
+    def dirty_before(self, day: int) -> bool:
+        """Whether a day before `day` waits."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(DirtyDay.day).where(DirtyDay.day < day).limit(1)).first() is not None
+
     def dirty(self) -> int:
         """How many days wait."""
         with self._engine.connect() as connection:
@@ -135,6 +149,8 @@ class Rollup:
             now_s = self._clock.monotonic_s()
             due_today = force or now_s - self._last_today_s >= self._today_refresh_s
             applied = self._applied()
+            if applied < self._hold_until:
+                return 0
             with self._engine.connect() as connection:
                 found = connection.execute(
                     select(DirtyDay.gateway, DirtyDay.day, DirtyDay.generation).order_by(DirtyDay.day, DirtyDay.gateway)
@@ -168,7 +184,7 @@ class Rollup:
         self._seen = seen
 
     def _chunk(self, keys: list[_Key]) -> int:
-        wanted = {(key.gateway, key.day): key for key in keys}
+        wanted = {(key.gateway, key.day): key for key in keys if not self._final(key.day)}
         now_ns = self._clock.now_ns()
         rows = [
             _row(records, wanted[records.gateway, records.day].generation, now_ns)
@@ -188,8 +204,8 @@ class Rollup:
                 )
             if changed:
                 raise_counter(connection, "device_day")
-        for gateway, day in wanted:
-            self._seen.pop((gateway, day), None)
+        for key in keys:
+            self._seen.pop((key.gateway, key.day), None)
         self.computed += len(keys)
         if changed:
             self._changed()

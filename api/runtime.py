@@ -14,9 +14,12 @@ from sqlalchemy import Engine
 from api.applier import Applier
 from api.clock import Clock
 from api.credentials import Credentials
+from api.final_days import FinalDays
+from api.housekeeping import Housekeeping
 from api.ingest import IngestService
 from api.journal.journal import Journal
 from api.live import LivePresence
+from api.recovery import recover
 from api.register.announcements import Announcements
 from api.register.database import migrate, open_register
 from api.rollup import Rollup
@@ -27,7 +30,7 @@ from api.services.plans import Plans
 from api.services.register_view import RegisterReader
 from api.settings import Settings
 from api.store.open import open_store
-from api.store.port import IntervalStore
+from api.store.port import EmbeddedStore, IntervalStore
 
 _HOUSEKEEPING_S: Final = 3600.0
 
@@ -46,6 +49,7 @@ class County:
     store: IntervalStore
     applier: Applier
     rollup: Rollup
+    housekeeping: Housekeeping
     ingest: IngestService
     live: LivePresence
     announcements: Announcements
@@ -90,11 +94,16 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     definitions.store(engine)
     journal = Journal(settings.journal_dir, clock, keep_days=settings.journal_days)
     stack.callback(journal.close)
+    final = FinalDays(journal.kept, store.sealed_days if isinstance(store, EmbeddedStore) else tuple)
+    if isinstance(store, EmbeddedStore):
+        recover(store, journal, final)
     days = DayCache(engine, clock)
-    rollup = Rollup(engine, store, clock, settings.today_refresh_s, store.applied, days.stale)
+    rollup = Rollup(engine, store, clock, settings.today_refresh_s, store.applied, days.stale, final)
+    rollup.hold_until(journal.position)
     stack.callback(rollup.close)
-    applier = Applier(journal, store, rollup.mark)
+    applier = Applier(journal, store, rollup.mark, final.take_out)
     stack.callback(applier.close)
+    housekeeping = Housekeeping(journal, store, applier, rollup, final, clock, settings.record_days)
     live = LivePresence(clock)
     announcements = Announcements(engine)
     return County(
@@ -106,6 +115,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         store=store,
         applier=applier,
         rollup=rollup,
+        housekeeping=housekeeping,
         ingest=IngestService(journal, applier, Credentials(engine, clock), live, announcements, clock),
         live=live,
         announcements=announcements,
@@ -119,7 +129,5 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
 
 async def _keep_house(county: County) -> None:
     while True:
-        dropped = await asyncio.to_thread(county.journal.drop_before, county.applier.applied)
-        if dropped:
-            log.info("journal_days_dropped", days=dropped)
+        await asyncio.to_thread(county.housekeeping.run)
         await asyncio.sleep(_HOUSEKEEPING_S)

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     """Send the session cookie over HTTPS only: set it whenever the portal is served over HTTPS."""
     journal_days: Annotated[int, Field(ge=1)] = 14
     """How many days of journal are kept; received ranges are kept for ever."""
+    record_days: Annotated[int, Field(ge=31)] = 400
+    """How many days of minute records are kept (DuckDB; InfluxDB's bucket has a retention of its own). Day states,
+    which figures are made of, are kept for ever."""
     plan: str = "ninghai-14-5"
     """The plan whose baselines, industries and zones apply: a folder of `plans_dir`."""
     plans_dir: Path = Path(__file__).parent / "plans"

@@ -37,6 +37,7 @@ create table if not exists gap(
   devices text not null,
   reason text not null
 ) strict;
+create table if not exists counted(position integer not null, day integer not null, rows integer not null) strict;
 create table if not exists announce(
   gateway text not null,
   epoch integer not null,
@@ -59,7 +60,8 @@ def told(epoch: int) -> int:
 
 
 class Batch(NamedTuple):
-    """A batch as it is journalled. `refused` and `held` are row indices as little-endian u32."""
+    """A batch as it is journalled. `refused` and `held` are row indices as little-endian u32; `days`: how many
+    counted rows each local day has (written, and read by `DayFile.counted` alone)."""
 
     position: int
     gateway: str
@@ -74,6 +76,7 @@ class Batch(NamedTuple):
     arrived_ns: int
     body: bytes
     gaps: tuple[Gap, ...] = ()
+    days: tuple[tuple[int, int], ...] = ()
 
 
 class AnnounceEntry(NamedTuple):
@@ -143,6 +146,9 @@ class DayFile:
             ]
             if gaps:
                 self._db.executemany("insert into gap values (?,?,?,?,?,?,?,?,?)", gaps)
+            self._db.executemany(
+                "insert into counted values (?,?,?)", [(b.position, day, rows) for b in batches for day, rows in b.days]
+            )
             if announces:
                 self._db.executemany(
                     "insert into announce values (?,?,?,?,?)",
@@ -157,6 +163,15 @@ class DayFile:
     def last_position(self) -> int:
         """The highest position in the file, 0 for none."""
         return int(self._db.execute("select coalesce(max(position), 0) from batch").fetchone()[0])
+
+    def first(self) -> tuple[int, int] | None:
+        """Position and time of arrival (ns UTC) of the first batch in the file."""
+        row = self._db.execute("select position, arrived_ns from batch order by position limit 1").fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def counted(self, through: int) -> list[tuple[int, int, int]]:
+        """(local day, position, counted rows) of every batch up to a position."""
+        return self._db.execute("select day, position, rows from counted where position <= ?", (through,)).fetchall()
 
     def digest_of(self, gateway: str, epoch: int, sequence: int) -> tuple[bytes, int] | None:
         """Digest and number of rows of a journalled batch."""

@@ -140,6 +140,35 @@ class Journal:
         """The last position that is synced."""
         return self._state.position
 
+    @property
+    def kept(self) -> Kept:
+        """What outlives the day files."""
+        return self._kept
+
+    def first(self) -> tuple[int, int] | None:
+        """Position and time of arrival (ns UTC) of the first batch that is still here; None for none."""
+        with self._lock:
+            for name in sorted(self._days):
+                if (found := self._days[name].first()) is not None:
+                    return found
+        return None
+
+    def counted(self, through: int) -> dict[int, list[tuple[int, int]]]:
+        """By local day, the (position, counted rows) of every batch up to a position, ascending."""
+        days: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        with self._lock:
+            for name in sorted(self._days):
+                for day, position, rows in self._days[name].counted(through):
+                    days[day].append((position, rows))
+        return {day: sorted(found) for day, found in days.items()}
+
+    def continue_from(self, position: int) -> None:
+        """Number the next batch beyond a position that the interval store has: of a journal that was lost."""
+        with self._lock:
+            if position > self._state.position:
+                log.error("journal_behind_store", journal=self._state.position, store=position)
+                self._state.position = position
+
     def totals(self) -> dict[str, Totals]:
         """Counters by gateway."""
         with self._lock:

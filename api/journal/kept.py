@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from api.journal.day_file import stored, told
 from api.journal.ranges import Received
@@ -20,8 +21,29 @@ create table if not exists floor(
 ) strict, without rowid;
 create table if not exists counter(name text not null, gateway text not null, value integer not null,
   primary key (name, gateway)) strict, without rowid;
+create table if not exists final(before_day integer not null) strict;
+create table if not exists too_late(
+  position integer not null, gateway text not null, device text not null, day integer not null,
+  rows integer not null, connected integer not null, quantity integer not null,
+  primary key (position, device, day)
+) strict, without rowid;
 create table if not exists through(day text not null, position integer not null) strict;
 """
+
+
+class TooLate(NamedTuple):
+    """Records of one device and local day that came when the day was final: what they would have added.
+
+    `connected` in 1/10 s, `quantity` in 1/1000 of the unit.
+    """
+
+    position: int
+    gateway: str
+    device: str
+    day: int
+    rows: int
+    connected: int
+    quantity: int
 
 
 class Kept:
@@ -32,6 +54,10 @@ class Kept:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = full")
         self._db.executescript(_SCHEMA)
+        self._lock = threading.Lock()
+        row = self._db.execute("select before_day from final").fetchone()
+        self.final_before: int | None = None if row is None else row[0]
+        """Local days before this one are final, unless all their records are still there."""
 
     def close(self) -> None:
         """Close the file."""
@@ -55,6 +81,10 @@ class Kept:
 
     def save(self, received: Mapping[tuple[str, int], Received], day: str, position: int) -> None:
         """Replace the ranges by those that hold every batch up to the end of `day`, in one synced transaction."""
+        with self._lock:
+            self._save(received, day, position)
+
+    def _save(self, received: Mapping[tuple[str, int], Received], day: str, position: int) -> None:
         self._db.execute("begin immediate")
         try:
             self._db.execute("delete from received")
@@ -77,6 +107,10 @@ class Kept:
 
     def count(self, name: str, gateway: str, by: int = 1) -> None:
         """Raise a counter that must survive a restart, such as conflicts."""
+        with self._lock:
+            self._count(name, gateway, by)
+
+    def _count(self, name: str, gateway: str, by: int) -> None:
         self._db.execute(
             "insert into counter values (?,?,?)"
             " on conflict (name, gateway) do update set value = value + excluded.value",
@@ -86,3 +120,26 @@ class Kept:
     def counters(self, name: str) -> dict[str, int]:
         """A counter by gateway."""
         return dict(self._db.execute("select gateway, value from counter where name = ?", (name,)).fetchall())
+
+    def finish_before(self, day: int) -> None:
+        """Make every local day before `day` final; that is never taken back."""
+        with self._lock:
+            if self.final_before is None or day > self.final_before:
+                self._db.execute("begin immediate")
+                self._db.execute("delete from final")
+                self._db.execute("insert into final values (?)", (day,))
+                self._db.execute("commit")
+                self.final_before = day
+
+    def add_too_late(self, entries: Iterable[TooLate]) -> None:
+        """List what came too late; what is listed already stays as it is."""
+        with self._lock:
+            self._db.execute("begin immediate")
+            self._db.executemany("insert or ignore into too_late values (?,?,?,?,?,?,?)", entries)
+            self._db.execute("commit")
+
+    def too_late(self, limit: int) -> list[TooLate]:
+        """The last `limit` entries of the list, the newest first."""
+        with self._lock:
+            found = self._db.execute("select * from too_late order by position desc, device, day limit ?", (limit,))
+            return [TooLate(*row) for row in found]

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.schemas import Health
 from api.store.aside import SetsAside
+from api.store.port import EmbeddedStore
 
 if TYPE_CHECKING:
     from api.runtime import County
@@ -27,6 +28,10 @@ def health(county: County) -> Health:
         ready = False
     behind = county.journal.position - county.applier.applied
     checks["store"] = county.applier.last_error or ("ok" if behind < 1000 else f"{behind} batches behind")
+    if isinstance(county.store, EmbeddedStore) and county.store.notice:
+        checks["store_damaged"] = county.store.notice
+    if county.housekeeping.last_error:
+        checks["housekeeping"] = county.housekeeping.last_error
     if isinstance(county.store, SetsAside) and county.store.set_aside:
         checks["store_set_aside"] = (
             f"{county.store.set_aside} 条记录被 InfluxDB 拒收，未计入，见 records that InfluxDB refuses, not counted: "

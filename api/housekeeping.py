@@ -1,0 +1,88 @@
+"""What the service does by the hour: seals finished days, drops what is beyond its retention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from api.applier import Applier
+from api.clock import Clock
+from api.final_days import FinalDays
+from api.journal.journal import Journal
+from api.rollup import Rollup
+from api.store.port import EmbeddedStore, IntervalStore, StoreError
+from metrics.record import local_day
+
+log = structlog.get_logger(__name__)
+
+
+class Housekeeping:
+    """Keeps journal and interval store at their size. `record_days`: how long minute records are kept."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        store: IntervalStore,
+        applier: Applier,
+        rollup: Rollup,
+        final: FinalDays,
+        clock: Clock,
+        record_days: int,
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._applier = applier
+        self._rollup = rollup
+        self._final = final
+        self._clock = clock
+        self._record_days = record_days
+        self._sealed_on = -1
+        self.last_error = ""
+
+    def run(self) -> None:
+        """Do what is due. What fails is logged, and tried again at the next call."""
+        errors: list[str] = []
+        for task in (self._seal, self._expire, self._drop):
+            try:
+                task()
+            except (StoreError, OSError) as error:
+                log.error("housekeeping_failed", task=_name(task), error=str(error))
+                errors.append(str(error))
+        self.last_error = "; ".join(errors)
+
+    def _seal(self) -> None:
+        """Once a day: yesterday stays open, because most of what comes late comes within a day."""
+        today = self._today()
+        if not isinstance(self._store, EmbeddedStore) or self._sealed_on == today:
+            return
+        if self._applier.applied < self._journal.position:
+            return
+        self._store.seal(today - 1)
+        self._sealed_on = today
+
+    def _expire(self) -> None:
+        """Drop minute records, once their day states are computed.
+
+        A clock that is years ahead must not empty the store: days count from the newest one that has records.
+        """
+        if not isinstance(self._store, EmbeddedStore):
+            return
+        days = [*self._store.sealed_days(), *self._store.hot_counts()]
+        before = min(self._today(), max(days, default=0) + 1) - self._record_days
+        if min(days, default=before) >= before or self._rollup.dirty_before(before):
+            return
+        self._final.finish_before(before)
+        log.info("records_expired", days=len(self._store.expire(before)))
+
+    def _drop(self) -> None:
+        dropped = self._journal.drop_before(self._applier.applied)
+        if dropped:
+            log.info("journal_days_dropped", days=dropped)
+
+    def _today(self) -> int:
+        return int(local_day(self._clock.now_ns() // 1_000_000_000))
+
+
+def _name(task: Callable[[], None]) -> str:
+    return task.__name__.removeprefix("_")

@@ -1,0 +1,51 @@
+"""What is put right before the service runs: the interval store against the journal.
+
+A write-ahead file that lost its end opens without an error, so what the store holds of each day that is not sealed is
+counted and compared with what the journal counted. From the first batch that differs on, everything is applied again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import structlog
+
+from api.final_days import FinalDays
+from api.journal.journal import Journal
+from api.store.port import EmbeddedStore
+from metrics.record import local_day
+
+log = structlog.get_logger(__name__)
+
+
+def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
+    """Make store and journal agree. What cannot be made again is left final. Raises StoreError."""
+    applied = store.applied()
+    journal.continue_from(applied)
+    first = journal.first()
+    if first is not None and first[0] > applied + 1:
+        # the batches between are gone with the journal's older days: their days must not be made from the rest
+        day = int(local_day(first[1] // 1_000_000_000)) + 1
+        log.error("store_lost_beyond_journal", applied=applied, journal_from=first[0], final_before_day=day)
+        final.finish_before(day)
+    differs = first_difference(store, journal, final)
+    if differs is not None:
+        log.error("store_differs_from_journal", position=differs, applied=applied)
+        store.rewind(differs - 1)
+
+
+def first_difference(store: EmbeddedStore, journal: Journal, final: FinalDays) -> int | None:
+    """The first journal position whose records are not all in the store, or more often than once."""
+    sealed = set(store.sealed_days())
+    held = store.hot_counts()
+    found: list[int] = []
+    for day, counted in journal.counted(store.applied()).items():
+        if day in sealed or final(day):
+            continue
+        position, rows = np.array(counted, np.int64).T
+        at, stored = held.get(day, (np.empty(0, np.int64), np.empty(0, np.int64)))
+        place = np.searchsorted(at, position)
+        there = np.append(at, -1)[place] == position
+        differs = np.where(there, np.append(stored, 0)[place], 0) != rows
+        if differs.any():
+            found.append(int(position[differs][0]))
+    return min(found, default=None)
