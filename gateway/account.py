@@ -13,6 +13,7 @@ from collectors.model import Device, Proof, Quality, Role, Samples
 from gateway.clock import NS_PER_S
 from gateway.counters import Counter, Growth, split_by_local_day
 from gateway.inference import PowerState
+from gateway.late import Gap, LateData, LateSample
 from gateway.spans import OPEN_END, Span, add, clipped, cut, intersection, total
 from metrics.record import TENTHS_PER_S, THOUSANDTHS, UNKNOWN_READING, Flag, MachineState
 
@@ -23,6 +24,12 @@ _HOUR_S: Final = 3600
 _STATES: Final = frozenset(int(s) for s in MachineState)
 _IDLE: Final = (MachineState.IDLE, MachineState.FAULT)
 _MAX_U32: Final = (1 << 32) - 1
+MAX_PART: Final = 255
+"""Parts of one window; what comes after them is dropped and counted."""
+_COUNTS: Final = (
+    *("running", "idle", "fault", "off"),
+    *("quantity", "quantity_idle", "quantity_span", "parts", "good", "bad"),
+)
 _MAX_SPANS: Final = 4096
 """Spans of proof kept in open windows: beyond it the oldest is forgotten, never another one invented."""
 
@@ -88,11 +95,19 @@ class ClockOffset:
         self.lows: list[tuple[int, int]] = []
         """Pairs (number of the minute, smallest delay in ns), delays rising."""
 
-    def corrected(self, source_ns: NDArray[np.int64], received_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Source times on the time line, never later than reception; reception where there is no source time."""
+    def corrected(
+        self, source_ns: NDArray[np.int64], received_ns: NDArray[np.int64], live: bool = True
+    ) -> NDArray[np.int64]:
+        """Source times on the time line, never later than reception; reception where there is no source time.
+
+        Samples that are not live (queued, sent again, historical) say nothing of the offset.
+        """
         given = source_ns > 0
         if not given.any():
             return received_ns
+        if not live:
+            offset_ns = self.lows[0][1] if self.lows else 0
+            return np.where(given, np.minimum(source_ns + offset_ns, received_ns), received_ns)
         delay = int((received_ns - source_ns)[given].min())
         minute = int(received_ns[-1]) // MINUTE_NS
         lows = self.lows
@@ -123,6 +138,12 @@ class Account:
         self.proven: list[Span] = []
         self.withdrawn_ns = 0
         self.last_proof_ns = 0
+        self.proven_until_ns = 0
+        """Where the latest proof runs out; OPEN_END while it lasts until it is withdrawn."""
+        self.heard_ns = self.heard_source_ns = 0
+        """Time of the last sample in order that bore a source time, on the time line and on the device's
+        clock; 0 where there was none: such a device has nothing that could come late."""
+        self.late = LateData(window_s)
         self.events: list[tuple[int, int]] = []
         self.tallies: dict[int, Tally] = {}
         self.quantity = Counter(THOUSANDTHS)
@@ -133,9 +154,11 @@ class Account:
         """Every window that ends at or before this is closed."""
         self.wants_reading = True
         self.parts_used: dict[int, int] = {}
-        """Last part given to windows written lately, by their start in s."""
+        """Last part given to windows that more can still come for, by their start in s."""
         self.supplements: list[Row] = []
         """Records for closed windows, to be written with the next batch."""
+        self.past_last_part = 0
+        """Supplements dropped since this was last asked for: their window has no part left."""
         self._role_of_tag = np.zeros(0, np.uint8)
         self._shown: tuple[bool, int] = (False, MachineState.UNKNOWN)
         self._since_ns = 0
@@ -179,6 +202,10 @@ class Account:
         end_ns = OPEN_END if proof.lasts_s == float("inf") else proof.at_ns + round(proof.lasts_s * NS_PER_S)
         if proof.at_ns < self.withdrawn_ns:
             end_ns = min(end_ns, self.withdrawn_ns)
+        if proof.at_ns > self.proven_until_ns:
+            self._begin_gap()
+            self.late.end(proof.at_ns)
+        self.proven_until_ns = max(self.proven_until_ns, end_ns)
         add(self.proven, proof.at_ns, end_ns)
         if len(self.proven) > _MAX_SPANS:
             _, oldest_end_ns = self.proven.pop(0)
@@ -188,6 +215,7 @@ class Account:
     def withdraw(self, at_ns: int) -> None:
         """What was proven before proves nothing from `at_ns` on."""
         cut(self.proven, at_ns)
+        self.proven_until_ns = min(self.proven_until_ns, at_ns)
         self.withdrawn_ns = max(self.withdrawn_ns, at_ns)
 
     def lose_link(self, at_ns: int) -> None:
@@ -197,31 +225,51 @@ class Account:
 
     # Samples ------------------------------------------------------------------------------------
 
-    def take(self, samples: Samples) -> tuple[int, int]:
-        """Count samples. Returns how many (came too late for their window, bear a tag that is not known)."""
+    def _begin_gap(self) -> None:
+        """Nothing proves the device connected since its last proof ran out: a gap, if late data can come."""
+        if self.heard_ns:
+            state = self.events[-1][1] if self.events else MachineState.UNKNOWN
+            self.late.begin(self.heard_ns, self.heard_source_ns, self.proven_until_ns, state)
+
+    def take(self, samples: Samples, live: bool = True) -> tuple[int, int]:
+        """Count samples; `live` where their batch proves the device connected now.
+
+        Returns how many (came too late or again, bear a tag that is not known).
+        """
         n = len(samples)
         if n == 0:
             return 0, 0
-        tag, value, quality = samples.tag, samples.value, samples.quality
+        tag, value, quality, source = samples.tag, samples.value, samples.quality, samples.source_ns
         at = samples.received_ns
-        if samples.source_ns.any():
-            at = self.offset.corrected(samples.source_ns, at)
+        dated = bool(source.any())
+        if dated:
+            at = self.offset.corrected(source, at, live)
         late = unknown = 0
         if int(tag.max()) >= len(self._role_of_tag):
             known = tag < len(self._role_of_tag)
-            tag, value, quality, at = tag[known], value[known], quality[known], at[known]
+            tag, value, quality, at, source = tag[known], value[known], quality[known], at[known], source[known]
             unknown = n - len(tag)
             if len(tag) == 0:
                 return 0, unknown
         first_ns, last_ns = int(at.min()), int(at.max())
-        if first_ns < self.closed_ns:
-            in_time = at >= self.closed_ns
-            self._latest_of_late(tag[~in_time], at[~in_time], value[~in_time], quality[~in_time])
-            tag, value, quality, at = tag[in_time], value[in_time], quality[in_time], at[in_time]
-            late = n - unknown - len(tag)
+        if first_ns < self.closed_ns or (dated and self._may_be_late(first_ns, int(samples.received_ns.max()))):
+            known_ns = int(samples.received_ns.max())
+            in_time, counted = self._take_late(tag, value, quality, at, source, known_ns, live)
+            late = n - unknown - counted
+            tag, value, quality, at, source = (
+                tag[in_time],
+                value[in_time],
+                quality[in_time],
+                at[in_time],
+                source[in_time],
+            )
             if len(tag) == 0:
                 return late, unknown
-            first_ns = int(at.min())
+            first_ns, last_ns = int(at.min()), int(at.max())
+        if dated:
+            newest = int(at.argmax())
+            if source[newest] > 0 and at[newest] >= self.heard_ns:
+                self.heard_ns, self.heard_source_ns = int(at[newest]), int(source[newest])
         self._count_quality(at, quality, first_ns, last_ns)
         roles = self._role_of_tag[tag]
         rows = roles.nonzero()[0]
@@ -230,6 +278,74 @@ class Account:
         for row in rows.tolist():
             self._event(int(roles[row]), int(at[row]), float(value[row]), int(quality[row]))
         return late, unknown
+
+    def _may_be_late(self, first_ns: int, now_ns: int) -> bool:
+        """Whether some of the samples may lie in a gap."""
+        if now_ns > self.proven_until_ns:
+            self._begin_gap()
+        return bool(self.late.gaps) and self.late.gaps[-1].end_ns > first_ns
+
+    def _take_late(
+        self,
+        tag: NDArray[np.uint16],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        at: NDArray[np.int64],
+        source: NDArray[np.int64],
+        now_ns: int,
+        live: bool,
+    ) -> tuple[NDArray[np.bool_], int]:
+        """Gather what lies in gaps. Returns (which samples belong to open windows, how many count at all).
+
+        A sample of an open window counts there; what it says of a gap's states goes into a supplement
+        all the same, for no part states time that was not proven.
+        """
+        in_time = at >= self.closed_ns
+        counted, slow = in_time.copy(), ~in_time
+        late_rows: list[tuple[Gap, int]] = []
+        for row in np.argsort(at, kind="stable").tolist():
+            if source[row] <= 0:
+                continue
+            gap = self.late.gap_at(int(at[row]))
+            if gap is not None:
+                slow[row] = False
+                if source[row] > gap.mark_source_ns:
+                    counted[row] = True
+                    late_rows.append((gap, row))
+                else:
+                    in_time[row] = counted[row] = False
+            elif not live and in_time[row] and self.late.gaps and at[row] <= self.late.gaps[-1].start_ns:
+                in_time[row] = counted[row] = False  # sent again: it was counted before the gap
+        assert self.device is not None, "samples come after their device"
+        for gap, row in late_rows:  # the watermarks move only now: samples of one time are one
+            sample = self._late_sample(
+                int(tag[row]), float(value[row]), int(quality[row]), int(at[row]), int(source[row])
+            )
+            self.late.take(
+                gap,
+                sample,
+                now_ns,
+                self.device.liveness_s,
+                self.device.power_thresholds,
+                count_quality=not in_time[row],
+            )
+        if slow.any():
+            self._latest_of_late(tag[slow], at[slow], value[slow], quality[slow])
+        return in_time, int(np.count_nonzero(counted))
+
+    def _late_sample(self, tag: int, value: float, quality: int, at_ns: int, source_ns: int) -> LateSample:
+        role = self._role_of_tag[tag]
+        state: int | None = None
+        power_kw: float | None = None
+        if role == _STATE:
+            known = quality != Quality.BAD and value in _STATES
+            state = int(value) if known else int(MachineState.UNKNOWN)
+        elif role == _POWER and self.device is not None and self.device.power_thresholds is not None:
+            if quality == Quality.BAD or not np.isfinite(value):
+                state = int(MachineState.UNKNOWN)
+            else:
+                power_kw = abs(value)
+        return LateSample(at_ns, source_ns, quality == Quality.GOOD, state, power_kw)
 
     def _latest_of_late(
         self,
@@ -365,9 +481,39 @@ class Account:
         return self._tally(start_ns) if start_ns >= self.closed_ns else None
 
     def _supplement(self, day_end_s: int, quantity: int, idle: int, span_s: int, parts: int) -> None:
-        start_s = day_end_s - self.window_s
+        """An earlier day's share of a growth, put at that day's last window."""
+        self._add_part(
+            day_end_s - self.window_s,
+            Flag.ESTIMATED | Flag.HISTORICAL,
+            quantity=quantity,
+            quantity_idle=idle,
+            quantity_span=max(span_s, 1) if quantity or span_s else 0,
+            parts=min(parts, _MAX_U32),
+        )
+
+    def write_late(self, now_ns: int) -> None:
+        """Turn what was gathered for closed windows into supplements."""
+        for start_s, found in self.late.take_out(self.closed_ns, now_ns):
+            running, idle, fault, off = _tenths(found.states_ns)
+            self._add_part(
+                start_s,
+                Flag.HISTORICAL,
+                running=running,
+                idle=idle,
+                fault=fault,
+                off=off,
+                good=min(found.good, _MAX_U32),
+                bad=min(found.bad, _MAX_U32),
+            )
+
+    def _add_part(self, start_s: int, flags: Flag, **counts: int) -> None:
+        """The next part of a closed window: it proves no connection and was not observed."""
         part = self.parts_used.get(start_s, 0) + 1
+        if part > MAX_PART:
+            self.past_last_part += 1
+            return
         self.parts_used[start_s] = part
+        values = dict.fromkeys(_COUNTS, 0) | counts
         self.supplements.append(
             Row(
                 self.id,
@@ -376,18 +522,9 @@ class Account:
                 observed=0,
                 part=part,
                 connected=0,
-                running=0,
-                idle=0,
-                fault=0,
-                off=0,
-                quantity=quantity,
-                quantity_idle=idle,
-                quantity_span=max(span_s, 1) if quantity or span_s else 0,
                 reading=UNKNOWN_READING,
-                parts=min(parts, _MAX_U32),
-                good=0,
-                bad=0,
-                flags=int(Flag.ESTIMATED | Flag.HISTORICAL),
+                flags=int(flags),
+                **values,
             )
         )
 
@@ -491,16 +628,25 @@ class Account:
 
     def close(self, end_ns: int) -> None:
         """Every window that ends at or before `end_ns` is written: forget what only they needed."""
+        if self.proven_until_ns < end_ns:
+            self._begin_gap()
         self.closed_ns = end_ns
         self.tallies = {s: t for s, t in self.tallies.items() if s * NS_PER_S >= end_ns}
         self.supplements = []
-        self.parts_used = dict(sorted(self.parts_used.items())[-8:])
+        self.late.expire(end_ns)
+        self.parts_used = {s: n for s, n in self.parts_used.items() if self._more_may_come(s)}
         self.watched = [s for s in self.watched if s[1] > end_ns]
         keep = bisect_left(self.events, end_ns + 1, key=lambda e: e[0]) - 1
         if keep >= 0:
             holds = self._next_end(self.events[keep][0]) > end_ns
             del self.events[: keep if holds else keep + 1]
         self.proven = [s for s in self.proven if s[1] > end_ns]
+
+    def _more_may_come(self, start_s: int) -> bool:
+        """Whether a closed window can still get another part: late data, or a day's share of a growth."""
+        end_ns = (start_s + self.window_s) * NS_PER_S
+        slow = any(c.last is not None and c.last_ns < end_ns for c in (self.quantity, self.parts))
+        return slow or self.late.may_come(start_s)
 
     # Presence -----------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Times are kept in whole ms before the moment of saving, so that fifty devices fi
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import zstandard
@@ -13,7 +13,8 @@ import zstandard
 from gateway.account import Account, Row, Tally
 from gateway.clock import NS_PER_S
 from gateway.counters import Counter
-from gateway.spans import Span
+from gateway.late import Gap, Gathered
+from gateway.spans import OPEN_END, Span
 from gateway.windows import Windows
 from metrics.record import Flag
 
@@ -21,6 +22,8 @@ CHECKPOINT_VERSION: Final = 1
 _US: Final = 1_000
 _MS: Final = 1_000_000
 _LEVEL: Final = 9
+LIMIT_BYTES_PER_DEVICE: Final = 60
+LEAST_LIMIT_BYTES: Final = 3000
 
 
 class CheckpointError(Exception):
@@ -38,7 +41,11 @@ class SavedCounter(msgspec.Struct, array_like=True, frozen=True):
 
 class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
     """One device. `watched`, `proven`: ages (start, end); `events`: (age, state); `tallies` by start in s;
-    `offset`: minute, minutes, smallest delays in µs."""
+    `offset`: minute, minutes, smallest delays in µs; `until`: where the latest proof runs out; `heard`: the last
+    dated sample, and how far the device's clock stood behind the line; `gaps`: age of the start, then from the
+    start on: where states may be stated, the end (−1: open), the state at the watermark, the watermark, and
+    the device's clock behind it; `gathered`: start in s, ms by state, good, bad; `gathering`: its age.
+    """
 
     id: str
     entry: str
@@ -54,6 +61,11 @@ class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
     offset: tuple[int, int, list[tuple[int, int]]]
     parts_used: dict[int, int]
     supplements: list[list[int]]
+    until: int = -1
+    heard: tuple[int, int] | None = None
+    gaps: list[list[int]] = []
+    gathered: list[list[int]] = []
+    gathering: int = 0
 
 
 class SavedWindows(msgspec.Struct, array_like=True, frozen=True):
@@ -72,7 +84,21 @@ _ROW_FIELDS: Final = tuple(name for name in Row.__dataclass_fields__ if name != 
 
 
 def save(windows: Windows, now_ns: int) -> bytes:
-    """The state of all accounts at `now_ns`."""
+    """The state of all accounts at `now_ns`, within the size that a checkpoint may have.
+
+    Where it would be larger, the shortest gaps are forgotten, a quarter at a time, and counted; while late
+    data is gathered it may be larger for a minute.
+    """
+    limit = max(LEAST_LIMIT_BYTES, LIMIT_BYTES_PER_DEVICE * len(windows.accounts))
+    blob = _save(windows, now_ns)
+    if any(account.late.gathered for account in windows.accounts.values()):
+        return blob
+    while len(blob) > limit and windows.forget_gaps():
+        blob = _save(windows, now_ns)
+    return blob
+
+
+def _save(windows: Windows, now_ns: int) -> bytes:
     now_ms = now_ns // _MS
     closed_ns = windows.closed_ns
 
@@ -108,6 +134,7 @@ def save(windows: Windows, now_ns: int) -> bytes:
             (a.offset.minute, a.offset.minutes, [(n, delay_ns // _US) for n, delay_ns in a.offset.lows]),
             a.parts_used,
             [[getattr(row, f) for f in _ROW_FIELDS] for row in a.supplements],
+            *_late_of(a, now_ms),
         )
         for a in windows.accounts.values()
     ]
@@ -115,6 +142,29 @@ def save(windows: Windows, now_ns: int) -> bytes:
         CHECKPOINT_VERSION, windows.window_s, now_ms, closed_ns // NS_PER_S, dict(windows.shed), saved
     )
     return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(msgspec.msgpack.encode(message))
+
+
+def _late_of(a: Account, now_ms: int) -> tuple[Any, ...]:
+    """The last fields of a SavedAccount; those that say nothing are left out."""
+    until = max(0, now_ms - _up(a.proven_until_ns)) if a.proven_until_ns else -1
+    if not a.heard_ns:
+        return (until,)
+    heard = (now_ms - _up(a.heard_ns), _up(a.heard_ns) - _up(a.heard_source_ns))
+    gaps = []
+    for gap in a.late.gaps:
+        start, mark = _up(gap.start_ns), _up(gap.mark_ns)
+        end = -1 if gap.end_ns == OPEN_END else _up(gap.end_ns) - start
+        behind = mark - _up(gap.mark_source_ns)
+        gaps.append([now_ms - start, _up(gap.stated_ns) - start, end, gap.state, mark - start, behind])
+    if not a.late.gathered:
+        return (until, heard, gaps) if gaps else (until, heard)
+    gathered = [[s, *(t // _MS for t in g.states_ns), g.good, g.bad] for s, g in sorted(a.late.gathered.items())]
+    return until, heard, gaps, gathered, now_ms - a.late.since_ns // _MS
+
+
+def _up(at_ns: int) -> int:
+    """A time in ms, rounded up: a watermark never falls behind what was counted."""
+    return -(-at_ns // _MS)
 
 
 def read(blob: bytes) -> SavedWindows:
@@ -190,3 +240,14 @@ def _restore(account: Account, device: SavedAccount, saved_ms: int) -> None:
     for start_s, values in device.tallies.items():
         good, bad, quantity, idle, span_s, known, parts, flags, reading = values
         account.tallies[start_s] = Tally(good, bad, quantity, idle, span_s, bool(known), parts, flags, reading)
+    account.proven_until_ns = at(device.until) if device.until >= 0 else 0
+    if device.heard is not None:
+        age, behind = device.heard
+        account.heard_ns, account.heard_source_ns = at(age), at(age + behind)
+    late = account.late
+    late.gaps, late.since_ns = [], at(device.gathering)
+    for start_age, stated, end, state, mark, behind in device.gaps:
+        start_ns, mark_age = at(start_age), start_age - mark
+        end_ns = OPEN_END if end < 0 else start_ns + end * _MS
+        late.gaps.append(Gap(start_ns, start_ns + stated * _MS, end_ns, at(mark_age), at(mark_age + behind), state))
+    late.gathered = {s: Gathered([t * _MS for t in times], good, bad) for s, *times, good, bad in device.gathered}

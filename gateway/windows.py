@@ -11,6 +11,7 @@ import numpy as np
 from collectors.model import Device, Proof, Samples
 from gateway.account import Account, Row
 from gateway.clock import NS_PER_S
+from gateway.spans import OPEN_END
 from gateway.wire import MAX_ROWS, DevicePresence, DeviceRef, StateName
 from metrics.record import RECORD_COLUMNS, Flag, MachineState, Records
 
@@ -79,8 +80,12 @@ class Windows:
         return True
 
     def take(self, proofs: Sequence[Proof], samples: Sequence[tuple[str, Samples]]) -> int:
-        """Count proofs, then samples. Returns how many samples were accepted; the others are in `shed`."""
+        """Count what one batch brought: proofs, then samples. Returns how many samples were accepted; the
+        others are in `shed`."""
+        live: set[str] = set()
         for proof in proofs:
+            if proof.lasts_s:
+                live.add(proof.device)
             account = self.accounts.get(proof.device)
             if account is None:
                 self.shed["unknown_device_proof"] += 1
@@ -92,7 +97,7 @@ class Windows:
             if account is None or account.device is None:
                 self.shed["unknown_device"] += len(columns)
                 continue
-            late, unknown = account.take(columns)
+            late, unknown = account.take(columns, device_id in live)
             accepted += len(columns) - late - unknown
             if late:
                 self.shed["late"] += late
@@ -105,22 +110,49 @@ class Windows:
         for account in self.accounts.values():
             account.unwatch(from_ns, to_ns)
 
+    def forget_gaps(self) -> int:
+        """Forget the shortest quarter of all gaps that are over, at least one; how many, 0 where there are none."""
+        ended = [(gap.length_ns, account) for account in self.accounts.values() for gap in account.late.ended()]
+        ended.sort(key=lambda found: found[0])
+        chosen = Counts(account.id for _, account in ended[: -(-len(ended) // 4)])
+        for device_id, n in chosen.items():
+            self.accounts[device_id].late.forget(n)
+        self.shed["gap_forgotten"] += chosen.total()
+        return chosen.total()
+
     # Closing ------------------------------------------------------------------------------------
 
     def next_due_ns(self) -> int:
-        """When the next window closes."""
-        return self.closed_ns + self.window_s * NS_PER_S + GRACE_NS
+        """When the next window closes, or late data has been gathered for long enough."""
+        late_ns = min((account.late.due_ns() for account in self.accounts.values()), default=OPEN_END)
+        return min(self.closed_ns + self.window_s * NS_PER_S + GRACE_NS, late_ns)
 
     def close_due(self, now_ns: int, flags: Flag = NO_FLAGS) -> list[Row]:
-        """Close every window that ended 2 s ago or earlier; its records, in order of their starts."""
+        """Close every window that ended 2 s ago or earlier; its records and supplements whose time has
+        come, in order of their starts."""
         window_ns = self.window_s * NS_PER_S
-        return self._close((now_ns - GRACE_NS) // window_ns * window_ns, now_ns, flags)
+        rows = self._close((now_ns - GRACE_NS) // window_ns * window_ns, now_ns, flags)
+        return rows + self._late([a for a in self.accounts.values() if a.late.due_ns() <= now_ns], now_ns)
 
     def close_short(self, now_ns: int, flags: Flag = NO_FLAGS) -> list[Row]:
         """Close all windows now, the last ones before their end."""
         window_ns = self.window_s * NS_PER_S
         rows = self._close(now_ns // window_ns * window_ns, now_ns, flags)
-        return rows + self._close((now_ns // window_ns + 1) * window_ns, now_ns, flags | Flag.CLOSED_SHORT)
+        rows += self._close((now_ns // window_ns + 1) * window_ns, now_ns, flags | Flag.CLOSED_SHORT)
+        return rows + self._late(list(self.accounts.values()), now_ns)
+
+    def _late(self, accounts: Sequence[Account], now_ns: int) -> list[Row]:
+        """The supplements of late data gathered for closed windows."""
+        rows: list[Row] = []
+        for account in accounts:
+            account.write_late(now_ns)
+            rows += account.supplements
+            account.supplements = []
+            if account.past_last_part:
+                self.shed["past_last_part"] += account.past_last_part
+                account.past_last_part = 0
+        rows.sort(key=lambda row: row.start)
+        return rows
 
     def _close(self, end_ns: int, now_ns: int, flags: Flag) -> list[Row]:
         if end_ns <= self.closed_ns:
