@@ -10,37 +10,13 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.record import DeviceClass as DeviceClass
 from metrics.record import Evidence, MachineState
 
 Clock = Callable[[], int]
 """The gateway's time line: ns since 1970 UTC, never running backwards. Collectors read no other clock."""
 
 FOREVER_S: Final = float("inf")
-
-DEVICE_CLASSES: Final = (
-    "cnc",
-    "robot",
-    "injection-moulding",
-    "machine",
-    "plc",
-    "meter-electricity",
-    "meter-water",
-    "meter-gas",
-    "mqtt-device",
-    "sparkplug-device",
-)
-DeviceClass = Literal[
-    "cnc",
-    "robot",
-    "injection-moulding",
-    "machine",
-    "plc",
-    "meter-electricity",
-    "meter-water",
-    "meter-gas",
-    "mqtt-device",
-    "sparkplug-device",
-]
 
 
 class Quality(IntEnum):

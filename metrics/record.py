@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag, StrEnum
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,21 @@ class Flag(IntFlag):
     CLOCK_SET_BACK = 32
     CLOSED_SHORT = 64
     RESUMED = 128
+
+
+DeviceClass = Literal[
+    "cnc",
+    "robot",
+    "injection-moulding",
+    "machine",
+    "plc",
+    "meter-electricity",
+    "meter-water",
+    "meter-gas",
+    "mqtt-device",
+    "sparkplug-device",
+]
+"""What kind of thing a device is."""
 
 
 class Evidence(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import yaml
@@ -15,6 +15,7 @@ from api.register.csv_read import local_day_number
 from api.services.day_cache import DayRange
 from api.services.perimeter import MeterPerimeter, meter_perimeter, scope_rows
 from api.services.periods import months_of
+from api.services.question import Question
 from metrics.energy import (
     MICRO,
     Amount,
@@ -29,9 +30,6 @@ from metrics.energy import (
     total,
 )
 from metrics.rollup import MeterPeriod, Period, meter_period
-
-if TYPE_CHECKING:
-    from api.services.figures import Question
 
 CARRIER: Final = "electricity"
 _FILE: Final = Path(__file__).parent.parent / "definitions" / "coefficients.yml"

@@ -11,9 +11,10 @@ from api.clock import moment
 from api.schemas import EvidenceRow, Explanation, Figure
 from api.services.access import Reader
 from api.services.energy import MeterMonth, MeterResult
-from api.services.figures import Question, RateResult, ask, compute, definition_named
+from api.services.figures import RateResult, compute, definition_named
 from api.services.gaps import GapFinder
 from api.services.perimeter import EVIDENCE, evidence_of
+from api.services.question import Question, ask
 from api.services.register_view import BindingFact
 from metrics.days import NEVER
 from metrics.rates import AssetClass
