@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,6 +15,11 @@ from simulators.mqtt_client import MachineClient
 from simulators.physics import Machine
 
 STATE_WORDS: Final = {"running": "RUN", "idle": "STANDBY", "fault": "ALARM", "off": "OFF"}
+BREAKS: Final = (
+    *("cut", "not-text", "nan", "nothing"),
+    *("another-document", "null", "words-for-numbers", "no-time", "unset-clock"),
+)
+"""Ways in which a program sends what it should not."""
 _RETRY_S: Final = 0.5
 
 
@@ -131,3 +137,47 @@ class JsonMachine:
     def _known(self, machine_id: str) -> None:
         if machine_id != self.machine.id:
             raise KeyError(machine_id)
+
+
+class BrokenJsonMachine(JsonMachine):
+    """A machine whose program sends nonsense between its documents: before each one a seeded choice of `BREAKS`.
+
+    `sent` counts what it sent, by kind. The ledger holds the good documents only.
+    """
+
+    def __init__(self, machine: Machine, ledger: Ledger, *, seed: int = 1, **where: Any) -> None:
+        super().__init__(machine, ledger, **where)
+        self.sent = dict.fromkeys(BREAKS, 0)
+        self._random = random.Random(seed)  # noqa: S311 - seeded, to come out the same each time
+
+    def publish_now(self) -> None:
+        """One broken message, then the document."""
+        self.publish_broken(self._random.choice(BREAKS))
+        super().publish_now()
+
+    def publish_broken(self, kind: str) -> None:
+        """One message that is broken in this way. Raises KeyError for an unknown one."""
+        self.sent[kind] += self.publish_raw(self.broken(kind))
+
+    def broken(self, kind: str) -> bytes:
+        """What the machine sends when it fails in this way."""
+        document = self.document(self._now_s())
+        if kind == "null":
+            document["energy"] = {"total_kwh": None, "power_kw": None}
+            document["production"] = document["machine"]["state"] = None
+        elif kind == "words-for-numbers":
+            document["energy"] = {"total_kwh": "much", "power_kw": "----"}
+            document["production"] = {"parts": []}
+            document["machine"]["state"] = "DANCING"
+        elif kind == "no-time":
+            del document["ts"]
+        elif kind == "unset-clock":
+            document["ts"] = 0
+        text = json.dumps(document, separators=(",", ":")).encode()
+        return {
+            "cut": text[: len(text) // 2],
+            "not-text": b"\xff\xfe" + text,
+            "nan": text.replace(b'"total_kwh":', b'"total_kwh":NaN,"was":'),
+            "nothing": b"",
+            "another-document": b'{"hello":["world",1]}',
+        }.get(kind, text)

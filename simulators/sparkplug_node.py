@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -21,13 +22,27 @@ _STATE, _ENERGY, _POWER, _PARTS = "State", "Energy/Total kWh", "Power kW", "Part
 _LIVE: Final = (_STATE, _ENERGY, _POWER, _PARTS)
 _RETRY_S: Final = 0.5
 _SEQ_END: Final = 256
+MOST_STORED: Final = 10_000
+"""Messages a node keeps while it is cut off; older ones go, counted in `dropped`."""
+
+
+class _Stored(NamedTuple):
+    """What a node could not send when it was said."""
+
+    machine: str
+    at_ms: int
+    live: list[tuple[str, DataType, object]]
+    state: str
+    energy_kwh: float
+    parts: int
 
 
 class SparkplugNode:
     """One edge node, one device per machine (named by the machine's id); births, data by alias, deaths.
 
     `unplug` is the node losing a machine: DDEATH. `vanish` pulls the node's own cable: the broker
-    sends its will. It answers rebirth requests; `rebirths` counts them. `now_s` gives s UTC.
+    sends its will. It answers rebirth requests; `rebirths` counts them. With `stores` it keeps what it
+    cannot send, and sends it after its next births as historical data. `now_s` gives s UTC.
     """
 
     def __init__(
@@ -50,6 +65,9 @@ class SparkplugNode:
         self.alias_base = 1
         """First alias of the next birth: a node may deal them anew each time."""
         self.answers_rebirth = True
+        self.stores = False
+        self.dropped = 0
+        self._stored: deque[_Stored] = deque()
         self._ledger = ledger
         self._period_s = period_s
         self._now_s = now_s
@@ -148,10 +166,13 @@ class SparkplugNode:
                 self._birth_of(machine_id)
 
     def publish_now(self) -> None:
-        """One DDATA for each machine that is there, noted in the ledger."""
+        """One DDATA for each machine that is there, noted in the ledger; kept where it cannot be sent."""
         for machine_id in self.machines:
             if machine_id not in self._unplugged:
                 at_ms = self._advance(machine_id)
+                if self.stores and not self._client.connected:
+                    self._store(machine_id, at_ms)
+                    continue
                 metrics = [
                     Metric(datatype, value, alias=self._aliases[machine_id, name], with_datatype=False)
                     for name, datatype, value in self._live(machine_id)
@@ -163,6 +184,28 @@ class SparkplugNode:
         will = (self.topic("NDEATH"), self.death_payload(), False)
         await self._client.connect(will=will, topics=[self.topic("NCMD")])
         self.give_birth()
+        self._forward()
+
+    def _store(self, machine_id: str, at_ms: int) -> None:
+        if len(self._stored) >= MOST_STORED:
+            self._stored.popleft()
+            self.dropped += 1
+        m = self.machines[machine_id]
+        self._stored.append(
+            _Stored(machine_id, at_ms, self._live(machine_id), m.state, round(m.energy_kwh, 3), m.parts)
+        )
+
+    def _forward(self) -> None:
+        """What was kept, oldest first, each with its own time."""
+        while self._stored:
+            kept = self._stored.popleft()
+            metrics = [
+                Metric(datatype, value, alias=self._aliases[kept.machine, name], at_ms=kept.at_ms, historical=True)
+                for name, datatype, value in kept.live
+            ]
+            self.send("DDATA", kept.machine, metrics)
+            at_s = kept.at_ms / 1000
+            self._ledger.served(kept.machine, at_s, state=kept.state, quantity=kept.energy_kwh, parts=kept.parts)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -171,11 +214,15 @@ class SparkplugNode:
             due_s = max(due_s + self._period_s, loop.time())
             await asyncio.sleep(due_s - loop.time())
             if self._gone:
+                if self.stores:
+                    self.publish_now()
                 continue
             if not self._client.connected:
                 try:
                     await self._connect()
                 except (OSError, TimeoutError):
+                    if self.stores:
+                        self.publish_now()
                     await asyncio.sleep(_RETRY_S)
                     continue
             self.publish_now()

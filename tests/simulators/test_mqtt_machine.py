@@ -12,7 +12,7 @@ import pytest
 from simulators.broker import Mosquitto
 from simulators.ledger import Ledger
 from simulators.mqtt_client import MachineClient
-from simulators.mqtt_machine import STATE_WORDS, JsonMachine
+from simulators.mqtt_machine import BREAKS, STATE_WORDS, BrokenJsonMachine, JsonMachine
 from simulators.physics import Machine
 
 TOPIC = "plant/edm-1/status"
@@ -99,3 +99,34 @@ async def test_a_broker_that_comes_back_finds_the_machine_again(mosquitto: Mosqu
     finally:
         await machine.stop()
         await machine.stop()
+
+
+async def test_a_broken_machine_says_its_nonsense_between_good_documents(mosquitto: Mosquitto) -> None:
+    ledger = Ledger()
+    physics = Machine("edm-1", "edm", seed=2, start_energy_kwh=10.0, start_parts=5)
+    heard: list[bytes] = []
+    client = MachineClient(mosquitto.host, mosquitto.port, "listener", lambda _, payload: heard.append(payload))
+    machine = BrokenJsonMachine(
+        physics, ledger, seed=4, host=mosquitto.host, port=mosquitto.port, topic=TOPIC, period_s=3600.0
+    )
+    await client.connect(topics=[TOPIC])
+    await machine.start()
+    try:
+        for kind in BREAKS:
+            machine.publish_broken(kind)
+        async with asyncio.timeout(5):
+            while len(heard) < 2 + len(BREAKS):  # noqa: ASYNC110 - the listener has no event
+                await asyncio.sleep(0.01)
+        assert all(count >= 1 for count in machine.sent.values())
+        assert sum(machine.sent.values()) == 1 + len(BREAKS)
+        assert ledger.count("edm-1") == 1, "nonsense is not in the ledger"
+        broken = dict(zip(BREAKS, heard, strict=False))
+        for kind in ("cut", "not-text", "nothing"):
+            with pytest.raises(ValueError, match=r"."):
+                json.loads(broken[kind].decode("utf-8"))
+        assert b"NaN" in broken["nan"]
+        assert json.loads(broken["null"])["energy"]["total_kwh"] is None
+        assert "ts" not in json.loads(broken["no-time"])
+    finally:
+        await machine.stop()
+        await client.disconnect()

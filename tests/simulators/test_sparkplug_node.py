@@ -131,3 +131,37 @@ async def test_negative_integers_travel_as_twos_complement() -> None:
     short, long = decode(encode(sent, at_ms=1, seq=0)).metrics
     assert short.int_value == 2**32 - 2
     assert long.long_value == 2**64 - 3
+
+
+async def test_a_node_that_stores_sends_it_as_history_after_its_births(
+    mosquitto: Mosquitto, listener: Listener
+) -> None:
+    ledger, now_s = Ledger(), [1_795_460_000.0]
+    physics = Machine("a", "assembly", seed=2)
+    node = SparkplugNode(
+        "plant", "cell", [physics], ledger, host=mosquitto.host, port=mosquitto.port, period_s=3600.0,
+        now_s=lambda: now_s[0],
+    )  # fmt: skip
+    node.stores = True
+    await node.start()
+    try:
+        await listener.until(2)
+        await node.vanish()
+        await listener.until(3)
+        for _ in range(3):
+            now_s[0] += 60.0
+            node.publish_now()
+        assert ledger.count("a") == 1, "nobody has heard it yet"
+        now_s[0] += 60.0
+        await node.come_back()
+        node.publish_now()
+        heard = await listener.until(9)
+    finally:
+        await node.stop()
+    assert [kind for kind, _, _ in heard[2:]] == ["NDEATH", "NBIRTH", "DBIRTH", "DDATA", "DDATA", "DDATA", "DDATA"]
+    assert [payload.seq for _, _, payload in heard[3:]] == [0, 1, 2, 3, 4, 5]
+    history = [payload for _, _, payload in heard[5:8]]
+    assert all(metric.is_historical for payload in history for metric in payload.metrics)
+    assert [payload.metrics[0].timestamp for payload in history] == [1_795_460_060_000 + n * 60_000 for n in range(3)]
+    assert not any(metric.is_historical for metric in heard[8][2].metrics)
+    assert ledger.count("a") == 6
