@@ -26,6 +26,8 @@ DAY_S, OFFSET_S = 86_400, 8 * 3600
 DEVICES, ASSETS, METERS, ENTERPRISES, SCOPES = 9, 7, 6, 3, 2
 FROM_DAY, TO_DAY = FIRST_DAY, FIRST_DAY + DAYS
 NOW_S = TO_DAY * DAY_S - OFFSET_S - DAY_S // 2
+WATCHED_PERMILLE = 60
+"""The few windows of a day cover 83 in 1000 of it."""
 COAL = Coefficient("electricity", "kWh", "calorific", 122_900, 0, "GB/T 2589-2020 A.2")
 
 
@@ -100,7 +102,7 @@ def random_plants(seed: int) -> Plants:
 
 def device_day_rows(rng: random.Random, device: int, day: int) -> list[dict[str, int]]:
     rows = []
-    alive = rng.random() < 0.6
+    alive = rng.random() < 0.2
     for window in range(WINDOWS):
         if rng.random() < 0.1:
             continue
@@ -179,7 +181,7 @@ def slow_class(plants: Plants, days: dict[tuple[int, int], reference.Day], row: 
     if shown:
         return "shown"
     shares = [Fraction(min(observed[s], bound[s]), bound[s]) for s in bound if bound[s]]
-    if not asset.confirmed or (shares and min(shares) < Fraction(9, 10)):
+    if not asset.confirmed or (shares and min(shares) < Fraction(WATCHED_PERMILLE, 1000)):
         return "unobserved"
     return "shown-not" if shares else "declared"
 
@@ -269,8 +271,8 @@ def compare(plants: Plants) -> None:
     elapsed = (NOW_S - (FROM_DAY * DAY_S - OFFSET_S)) * 10
     classes = [slow_class(plants, slow, i) for i in range(ASSETS)]
     digital = [c if a.control in (1, 2, 3) else "excluded" for a, c in zip(plants.assets, classes, strict=True)]
-    all_assets = networking_rate(register, period, scope_of[owner], SCOPES, elapsed)
-    some = networking_rate_digital(register, asset_period(*given), scope_of[owner], SCOPES, elapsed)
+    all_assets = networking_rate(register, period, scope_of[owner], SCOPES, elapsed, WATCHED_PERMILLE)
+    some = networking_rate_digital(register, asset_period(*given), scope_of[owner], SCOPES, elapsed, WATCHED_PERMILLE)
     for scope in range(SCOPES):
         inside = [i for i in range(ASSETS) if plants.scope_of_enterprise[plants.assets[i].enterprise] == scope]
         expected = reference.bounds([classes[i] for i in inside])
