@@ -14,6 +14,8 @@ import traceback
 from tests.benchmarks.measure import machine
 
 GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
+MORE_MODULES = {"collectors": ("bench_collectors_mqtt",)}
+"""Beyond `bench_<group>`."""
 
 
 def main() -> int:
@@ -25,8 +27,9 @@ def main() -> int:
     print(machine(), file=sys.stderr)
     crashed = short = 0
     for group in (given.only,) if given.only else GROUPS:
-        module = importlib.import_module(f"tests.benchmarks.bench_{group}")
-        for benchmark in module.BENCHMARKS:
+        names = (f"bench_{group}", *MORE_MODULES.get(group, ()))
+        modules = [importlib.import_module(f"tests.benchmarks.{name}") for name in names]
+        for benchmark in (benchmark for module in modules for benchmark in module.BENCHMARKS):
             began = time.monotonic()
             try:
                 for line in benchmark(long=given.long):
