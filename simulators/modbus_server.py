@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import socket
 import struct
 import time
 import tty
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Literal
 
 from simulators.ledger import Ledger
@@ -46,8 +48,9 @@ class ModbusStation:
     """Machines as Modbus units: `units` maps unit id to (name of a register map, machine).
 
     `framing`: "tcp" (Modbus TCP), "rtu" (RTU frames over TCP) or "serial" (RTU on a pseudo terminal,
-    `address` names it). Registers follow the machines every `period_s`; `clock` gives s UTC. Port 0
-    takes a free one, which a stop and a new start keep.
+    `address` names it; `path`: a link to it that a restart renews, as udev names a USB adapter).
+    Registers follow the machines every `period_s`; `clock` gives s UTC. Port 0 takes a free one, which
+    a stop and a new start keep.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class ModbusStation:
         port: int = 0,
         period_s: float = 1.0,
         framing: Literal["tcp", "rtu", "serial"] = "tcp",
+        path: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         unknown = [name for name, _ in units.values() if name not in MAPS]
@@ -73,6 +77,10 @@ class ModbusStation:
         """Seconds by which each reply of a unit is late."""
         self.exceptions: dict[int, int] = {}
         """Exception code with which a unit answers every read."""
+        self.frozen: set[int] = set()
+        """Units whose registers stand still although their machines do not."""
+        self.half_open = False
+        """Connections stay and new ones are taken, but nothing that comes in is answered any more."""
         self.connections = 0
         """Connections taken so far."""
         self.mangle: Mangle | None = None
@@ -81,6 +89,7 @@ class ModbusStation:
         self._port = port
         self._period_s = period_s
         self._framing = framing
+        self._path = path
         self._clock = clock
         self._silent: set[str] = set()
         self._images: dict[int, Image] = {}
@@ -96,7 +105,7 @@ class ModbusStation:
         if self._framing == "serial":
             if self._line is None:
                 raise RuntimeError("the station is not started")
-            return f"modbus-rtu://{self._line.path}?baudrate=9600&parity=N"
+            return f"modbus-rtu://{self._path or self._line.path}?baudrate=9600&parity=N"
         scheme = "modbus-tcp" if self._framing == "tcp" else "modbus-rtu-tcp"
         return f"{scheme}://127.0.0.1:{self._port}"
 
@@ -107,6 +116,8 @@ class ModbusStation:
         self.refresh()
         if self._framing == "serial":
             self._line = _Line(self._receive_rtu)
+            if self._path is not None:
+                self._path.symlink_to(self._line.path)
         else:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
             self._port = self._server.sockets[0].getsockname()[1]
@@ -125,6 +136,8 @@ class ModbusStation:
         if self._line is not None:
             self._line.close()
             self._line = None
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
         if self._server is not None:
             self._server.close()
             await self.drop_connections()
@@ -139,6 +152,20 @@ class ModbusStation:
         for writer in writers:
             with suppress(OSError):
                 await writer.wait_closed()
+
+    async def reset_connections(self) -> None:
+        """Break every connection as a crashed device does: a reset, no goodbye; new ones are welcome."""
+        for writer in list(self._writers):
+            sock = writer.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    async def restart(self, off_s: float = 0.0) -> None:
+        """Go away and come back at the same address after `off_s`: on a line the port is gone meanwhile."""
+        await self.stop()
+        await asyncio.sleep(off_s)
+        await self.start()
 
     async def unplug(self, machine_id: str) -> None:
         """Cut one machine off: its unit answers nothing from now on."""
@@ -166,6 +193,8 @@ class ModbusStation:
         now_s = self._clock()
         for unit, (name, machine) in self.units.items():
             machine.advance(now_s)
+            if unit in self.frozen and unit in self._images:
+                continue
             self._images[unit] = MAPS[name].image(machine)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,7 +257,7 @@ class ModbusStation:
 
     def answer(self, unit: int, pdu: bytes) -> bytes | None:
         """The reply to a request, None where the unit is silent or there is none."""
-        if unit not in self.units or self.units[unit][1].id in self._silent or not pdu:
+        if self.half_open or unit not in self.units or self.units[unit][1].id in self._silent or not pdu:
             return None
         function = pdu[0]
         if function in _WRITE_FUNCTIONS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import realpath
 from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,8 +37,8 @@ class LinkAddress:
 
     @property
     def place(self) -> tuple[str, int | str]:
-        """What two addresses share when they lead to the same socket or line."""
-        return (self.host, self.port) if self.kind != "serial" else ("", self.path)
+        """What two addresses share when they lead to the same socket or line, whatever the line is called."""
+        return (self.host, self.port) if self.kind != "serial" else ("", realpath(self.path))
 
 
 def parse_address(address: str) -> LinkAddress:

@@ -24,8 +24,8 @@ RECONNECT_S: Final = 2.0
 _HAND_OVER_AFTER_NS: Final = 200_000_000
 _LONGEST_WAIT_NS: Final = 1_000_000_000
 """Longest single wait: a person who asks for a retry is not kept waiting for a slow poll."""
-_POSTPONED_AT_MOST: Final = 20
-"""Cycles without room for a probe after which it is made all the same: one in twenty."""
+_PUT_OFF_CYCLES: Final = 25
+"""Cycles without room for a probe after which it is made all the same."""
 _NS: Final = 1_000_000_000
 _ERROR_BIT: Final = 0x80
 _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
@@ -75,7 +75,7 @@ class ModbusCollector:
         self._todo: deque[_Progress] = deque()
         self._to_identify: deque[PolledDevice] = deque()
         self._probed = True
-        self._postponed = 0
+        self._put_off_ns = _PUT_OFF_CYCLES * min(s.every_ns for d in devices for s in d.schedules)
         self._asked_for: set[int] = set()
         self._announced = False
         self._failure: LinkError | None = None
@@ -219,13 +219,11 @@ class ModbusCollector:
             self._asked_for.clear()
             return None
         device = min(silent, key=lambda d: d.breaker.waiting_since_ns)
-        room_ns = self._next_due_ns() - now_ns
-        if room_ns < device.timeout_s * _NS and self._postponed < _POSTPONED_AT_MOST and not self._is_asked_for(device):
-            self._postponed += 1
-            self._probed = True
-            return None
-        self._postponed = 0
         self._probed = True
+        has_room = self._next_due_ns() - now_ns >= device.timeout_s * _NS
+        is_overdue = now_ns - device.breaker.waiting_since_ns > self._put_off_ns
+        if not (has_room or is_overdue or self._is_asked_for(device)):
+            return None
         self._asked_for.discard(device.entry.unit)
         return _Progress(device, device.schedules[0], is_probe=True)
 

@@ -88,7 +88,7 @@ def hurried_collector(address: str, devices: Sequence[str], timeout_ms: int) -> 
     return ModbusCollector(Link(parse_address(address)), members, hurry, hurry.sleep)
 
 
-def collector(address: str, devices: Sequence[str], profiles: Path, timeout_ms: int = 200) -> Collector:
+def collector(address: str, devices: Sequence[str], profiles: Path, timeout_ms: int = 140) -> Collector:
     """The one collector of a station, on real time."""
     made = collectors_for(entries(address, devices, timeout_ms), time.time_ns, [profiles], profiles)
     assert len(made) == 1

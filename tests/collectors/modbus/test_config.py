@@ -75,6 +75,11 @@ def test_a_wrong_address_is_refused_in_both_languages(address: str) -> None:
         {"timeout_ms": 5},
         {"username": "root"},
         {"slave": 3},
+        {"counts": []},
+        {"counts": ["import", "import"]},
+        {"counts": ["heat"]},
+        {"counts": ["import", "export"], "direction": "generation"},
+        {"ct_ratio": 0},
         {"address": "modbus-rtu:///dev/ttyUSB0", "unit": 0},
         {"address": "modbus-rtu-tcp://host:4001", "unit": 248},
         {"power_thresholds": {"off_below_kw": 2, "running_above_kw": 1, "hysteresis_kw": 0.1, "dwell_s": 5}},
@@ -106,6 +111,16 @@ def test_two_line_speeds_on_one_port_are_refused() -> None:
     line = "modbus-rtu:///dev/ttyUSB0"
     with pytest.raises(ConfigError):
         collectors(entry("a", f"{line}?baudrate=9600"), entry("b", f"{line}?baudrate=19200"))
+
+
+def test_one_line_under_two_names_is_told(tmp_path: Path) -> None:
+    port, other = tmp_path / "port", tmp_path / "by-id"
+    port.touch()
+    other.symlink_to(port)
+    settings = "?baudrate=9600&parity=N&stop_bits=1"
+    with pytest.raises(ConfigError) as failure:
+        collectors(entry("a", f"modbus-rtu://{port}{settings}"), entry("b", f"modbus-rtu://{other}{settings}", unit=2))
+    assert failure.value.code == "modbus.mixed-link"
 
 
 def test_profiles_that_want_different_line_settings_need_them_in_the_address() -> None:

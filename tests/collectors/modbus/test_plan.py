@@ -78,3 +78,18 @@ def test_a_meter_of_forty_values_takes_at_most_three_requests(every_s: float) ->
     live = [{"tag": f"v{n}", "unit": "V", "at": 3000 + 2 * n, "type": "f32"} for n in range(34)]
     energy = [{"tag": f"e{n}", "unit": "kWh", "at": 3200 + 4 * n, "type": "i64", "block": "energy"} for n in range(6)]
     assert len(requests(live + energy, every_s=every_s, liveness_s=6 if every_s == 1 else 10)) <= 3
+
+
+def test_a_hole_is_never_read_over_however_small() -> None:
+    with_hole = points(100, 102, 110)
+    assert requests(with_hole, gap_limit=8, holes=[{"first": 101, "last": 101}]) == [(3, 100, 1), (3, 102, 9)]
+    assert requests(with_hole, gap_limit=8, holes=[{"first": 90, "last": 99}, {"first": 111, "last": 120}]) == [
+        (3, 100, 11)
+    ]
+    in_another_table = [{"first": 101, "last": 101, "table": "input"}]
+    assert requests(with_hole, gap_limit=8, holes=in_another_table) == [(3, 100, 11)]
+
+
+def test_holes_are_in_the_sheet_s_own_numbering() -> None:
+    shifted = requests(points(40101, 40103), count_from=40001, holes=[{"first": 40102, "last": 40102}])
+    assert shifted == [(3, 100, 1), (3, 102, 1)]

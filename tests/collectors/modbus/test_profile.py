@@ -41,6 +41,34 @@ WRONG = {
 """,
         "202 registers",
     ),
+    "point in a hole": (
+        "holes: [{first: 1, last: 9}]\npoints:\n  - {tag: power, at: 0, type: f32}\n",
+        "within the hole 1 to 9",
+    ),
+    "hole the wrong way round": (
+        "holes: [{first: 9, last: 1}]\npoints:\n  - {tag: power, at: 0, type: f32}\n",
+        "last must not be below first",
+    ),
+    "ratio that is no point": ("points:\n  - {tag: power, at: 0, type: f32, times: [ratio]}\n", "is no point"),
+    "scale register that is no point": ("points:\n  - {tag: power, at: 0, type: f32, exponent: sf}\n", "is no point"),
+    "ratio read at another time": (
+        """points:
+  - {tag: power, at: 0, type: f32, times: [ct_ratio]}
+  - {tag: ct_ratio, at: 2, type: u16, every_s: 60}
+""",
+        "share one poll period",
+    ),
+    "ratio of a ratio": (
+        """points:
+  - {tag: power, at: 0, type: f32, times: [ct_ratio]}
+  - {tag: ct_ratio, at: 2, type: u16, times: [pt_ratio]}
+""",
+        "cannot have times",
+    ),
+    "text without a length": (
+        "identity: [{field: serial, at: 9, type: string}]\npoints:\n  - {tag: power, at: 0, type: f32}\n",
+        "needs registers",
+    ),
     "unknown key": ("word_order: big\npoints:\n  - {tag: power, at: 0, type: f32}\n", "unknown key"),
     "thresholds without power": (
         """power_thresholds: {off_below_kw: 0.1, running_above_kw: 1, hysteresis_kw: 0.1, dwell_s: 5}
