@@ -167,9 +167,11 @@ def energy_intensity_change(before: Amount, after: Amount, value_before: ValueAd
     if value_before.price_year != value_after.price_year:
         raise ValueError(f"prices of {value_before.price_year} and of {value_after.price_year} do not compare")
     growth = value_after.wan_yuan / value_before.wan_yuan - 1 if value_before.wan_yuan > 0 else None
+    if growth is not None and not math.isfinite(growth):
+        growth = None
 
     def change(later: float | None, earlier: float | None) -> float | None:
-        if later is None or earlier is None or earlier <= 0:
+        if later is None or earlier is None or earlier <= 0 or not math.isfinite(later / earlier):
             return None
         return intensity_change(later / earlier - 1, growth)
 

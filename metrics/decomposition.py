@@ -11,10 +11,13 @@ Divisia index decomposition approach", Energy Policy 35 (2007).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+_MOST: Final = 1e150
+"""Largest number taken: sums and products beyond it could leave the range of floating-point numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,14 @@ def decompose(
 
     Zeros take the analytic limit: an industry that begins or ends changes by structure alone; one that has activity
     in both periods and energy in one changes by intensity alone; where there was, or is, no activity at all
-    everything is activity. Raises ValueError for numbers below 0 or not finite, for unequal lengths, and for
-    an industry with energy but no activity: its intensity has no value, and it cannot be decomposed.
+    everything is activity. Raises ValueError for numbers below 0, not finite or above 1e150, for unequal lengths,
+    and for an industry with energy but no activity: its intensity has no value, and it cannot be decomposed.
     """
     e0, e1, a0, a1 = (np.asarray(x, np.float64) for x in (energy_before, energy_after, activity_before, activity_after))
     if not e0.shape == e1.shape == a0.shape == a1.shape or e0.ndim != 1:
         raise ValueError("energy and activity before and after must be columns of one length")
-    if any(bool((~np.isfinite(x) | (x < 0)).any()) for x in (e0, e1, a0, a1)):
-        raise ValueError("energy and activity must be finite and not below 0")
+    if not all(bool(((x >= 0) & (x <= _MOST)).all()) for x in (e0, e1, a0, a1)):
+        raise ValueError(f"energy and activity must be finite, not below 0 and at most {_MOST:g}")
     strange = np.flatnonzero(((e0 > 0) & (a0 == 0)) | ((e1 > 0) & (a1 == 0)))
     if len(strange):
         raise ValueError(f"industry {int(strange[0])} uses energy without any activity: leave it out, undecomposed")
@@ -68,25 +71,28 @@ def decompose(
         return Decomposition(change, change.copy(), nothing, nothing.copy())
 
     both = (e0 > 0) & (e1 > 0)
-    weight = logarithmic_mean(np.where(both, e1, 1.0), np.where(both, e0, 1.0))
-    share = np.where(both, a1, 1.0) / total1 / (np.where(both, a0, 1.0) / total0)
-    per_activity = (
-        np.where(both, e1, 1.0) / np.where(both, a1, 1.0) / (np.where(both, e0, 1.0) / np.where(both, a0, 1.0))
-    )
+    was, now, had, has = (np.where(both, x, 1.0) for x in (e0, e1, a0, a1))
+    weight = logarithmic_mean(now, was)
+    # Differences of logarithms: quotients of very large and very small numbers would leave the range.
+    more = np.log(total1) - np.log(total0)
+    per_industry = np.log(has) - np.log(had)
+    by_energy = np.log(now) - np.log(was)
     # The factor that is zero takes all of the change: its logarithm outgrows the others' as it goes to zero.
     turned = ~both & (change != 0)
     by_structure = turned & ((a0 == 0) | (a1 == 0))
     return Decomposition(
         change=change,
-        activity=np.where(both, weight * np.log(total1 / total0), 0.0),
-        structure=np.where(both, weight * np.log(share), np.where(by_structure, change, 0.0)),
-        intensity=np.where(both, weight * np.log(per_activity), np.where(turned & ~by_structure, change, 0.0)),
+        activity=np.where(both, weight * more, 0.0),
+        structure=np.where(both, weight * (per_industry - more), np.where(by_structure, change, 0.0)),
+        intensity=np.where(both, weight * (by_energy - per_industry), np.where(turned & ~by_structure, change, 0.0)),
     )
 
 
 def logarithmic_mean(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """L(a, b) of positive numbers, exact also where they are nearly equal."""
-    growth = (a - b) / b
-    close = np.abs(growth) < 0.5  # there log1p keeps the digits that log(a / b) loses
-    logarithm = np.where(close, np.log1p(np.where(close, growth, 0.0)), np.log(a) - np.log(b))
-    return np.where(growth == 0, b, b * growth / np.where(growth == 0, 1.0, logarithm))
+    difference = a - b
+    close = np.abs(difference) < b / 2  # there log1p keeps the digits that the difference of logarithms loses
+    growth = np.where(close, difference, 1.0) / np.where(close, b, 1.0)
+    logarithm = np.where(close, np.log1p(growth), np.log(a) - np.log(b))
+    same = difference == 0
+    return np.where(same, b, difference / np.where(same, 1.0, logarithm))

@@ -7,8 +7,9 @@ are never added to a main meter that contains them. Sources: GB/T 2589-2020 (sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -86,6 +87,10 @@ class PlantEnergy:
 
     def __len__(self) -> int:
         return len(self.metered)
+
+    def take(self, rows: NDArray[np.int64]) -> PlantEnergy:
+        """Some of the plants, as often as `rows` names them: for scopes that overlap, see metrics.scopes."""
+        return PlantEnergy(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +353,8 @@ def intensity(energy_tce: Amount, denominator_wan_yuan: float | None) -> Amount:
         return Amount(None, None, None, energy_tce.coverage)
 
     def per_value(tce: float | None) -> float | None:
-        return None if tce is None else tce / denominator_wan_yuan
+        quotient = math.inf if tce is None else tce / denominator_wan_yuan
+        return quotient if math.isfinite(quotient) else None
 
     return Amount(
         per_value(energy_tce.value), per_value(energy_tce.lower), per_value(energy_tce.upper), energy_tce.coverage
@@ -363,4 +369,5 @@ def intensity_change(energy_growth: float | None, value_growth: float | None) ->
     """
     if energy_growth is None or value_growth is None or value_growth <= -1:
         return None
-    return (1 + energy_growth) / (1 + value_growth) - 1
+    change = (1 + energy_growth) / (1 + value_growth) - 1
+    return change if math.isfinite(change) else None

@@ -63,8 +63,8 @@ def project(
         raise ValueError(f"{len(years)} years for {len(values)} values")
     if not 0 < share < 1:
         raise ValueError(f"share {share}: expected a number between 0 and 1")
-    if not all(map(math.isfinite, (*years, *values, year))):
-        raise ValueError("years and values must be finite")
+    if not all(abs(x) <= _MOST for x in (*years, *values, year)):  # no NaN is below it either
+        raise ValueError(f"years and values must be finite, at most {_MOST:g}")
     if scale == "compound" and (any(v <= 0 for v in values) or (goal is not None and goal <= 0)):
         raise ValueError("the compound scale needs values above 0")
     steps = [b - a for a, b in pairwise(years)]
@@ -143,3 +143,5 @@ def _exp(x: float) -> float:
 
 
 _LARGEST: Final = math.log(1.7e308)
+_MOST: Final = 1e100
+"""Beyond it squares leave the range of floating-point numbers."""

@@ -59,9 +59,9 @@ def required(target: Target, year: float) -> float | None:
     if ends is None:
         return None
     base, goal, elapsed = ends.base, ends.goal, min(max(ends.elapsed(year), 0.0), 1.0)
-    if target.method == "linear":
-        return base + (goal - base) * elapsed
-    return base * math.pow(goal / base, elapsed)
+    if target.method == "linear" or elapsed in (0.0, 1.0):
+        return base * (1 - elapsed) + goal * elapsed
+    return math.exp(math.log(base) * (1 - elapsed) + math.log(goal) * elapsed)
 
 
 def completion(target: Target, value: float | None, year: float) -> float | None:
@@ -77,7 +77,7 @@ def completion(target: Target, value: float | None, year: float) -> float | None
         if due is None:
             return None
         above, below = (value, due) if target.direction == "up" else (due, value)
-        return above / below if above > 0 and below > 0 else None
+        return _quotient(above, below) if above > 0 and below > 0 else None
     ends = _ends(target)
     if ends is None or ends.base == ends.goal:
         return None
@@ -85,10 +85,18 @@ def completion(target: Target, value: float | None, year: float) -> float | None
     if elapsed <= 0:
         return None
     if target.method == "linear":
-        return (value - ends.base) / (ends.goal - ends.base) / elapsed
+        return _quotient(value - ends.base, (ends.goal - ends.base) * elapsed)
     if value <= 0:
         return None
-    return math.log(value / ends.base) / math.log(ends.goal / ends.base) / elapsed
+    return _quotient(math.log(value) - math.log(ends.base), (math.log(ends.goal) - math.log(ends.base)) * elapsed)
+
+
+def _quotient(above: float, below: float) -> float | None:
+    """None where it has no finite value: figures too far apart, or too close, for a quotient to say anything."""
+    if below == 0 or not math.isfinite(above) or not math.isfinite(below):
+        return None
+    quotient = above / below
+    return quotient if math.isfinite(quotient) else None
 
 
 def is_reached(target: Target, value: float, year: float) -> bool:
@@ -158,10 +166,10 @@ def fulfilment(
         return None
     if kind == "level":
         above, below = (value, target) if direction == "up" else (target, value)
-        return above / below if below > 0 and above >= 0 else None
+        return _quotient(above, below) if below > 0 and above >= 0 else None
     if base is None or target == base or (target > base) != (direction == "up"):
         return None
-    return (value - base) / (target - base)
+    return _quotient(value - base, target - base)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,14 @@ _ROWS_PER_RUN: Final = 8  # shorter runs of one device are brought together firs
 _INT64_MAX: Final = int(np.iinfo(np.int64).max)
 
 
-def reduce_windows(records: Records, position: NDArray[np.int64] | None, day_start_s: int) -> list[Columns]:
+def reduce_windows(
+    records: Records, position: NDArray[np.int64] | None, day_start_s: int, *, times_only: bool = False
+) -> list[Columns]:
     """Rows of every device with records, in blocks by ascending device.
 
     `records` of one local day that starts at `day_start_s` (s UTC), valid as `metrics.record.refusals`
-    says, any order; `position` (n,) of each in the journal, None: as given. Raises ValueError for a record
-    of another day, OverflowError where a device's counts leave 63 bits.
+    says, any order; `position` (n,) of each in the journal, None: as given; `times_only`: the columns TIMES are
+    enough. Raises ValueError for a record of another day, OverflowError where a device's counts leave 63 bits.
     """
     device = records.device
     n = len(device)
@@ -53,27 +55,33 @@ def reduce_windows(records: Records, position: NDArray[np.int64] | None, day_sta
                 heads = heads[:-1]
         first_of_runs = device[begin + heads]
         if int(first_of_runs[0]) <= last_device or not bool((first_of_runs[1:] > first_of_runs[:-1]).all()):
-            return _unsorted(records, position, day_start_s)
+            return _unsorted(records, position, day_start_s, times_only)
         last_device = int(first_of_runs[-1])
         rows = slice(begin, end)
-        reduced.append(_block(records.take(rows), None if position is None else position[rows], day_start_s, heads))
+        places = None if position is None else position[rows]
+        reduced.append(_block(records.take(rows), places, day_start_s, heads, times_only))
         begin = end
     return reduced
 
 
-def _unsorted(records: Records, position: NDArray[np.int64] | None, day_start_s: int) -> list[Columns]:
+def _unsorted(
+    records: Records, position: NDArray[np.int64] | None, day_start_s: int, times_only: bool
+) -> list[Columns]:
     """Rows of devices that come in several runs each."""
     heads = _heads(records.device[1:] != records.device[:-1])
     if len(heads) * _ROWS_PER_RUN <= len(records):
-        return [_block(records, position, day_start_s, heads)]
+        return [_block(records, position, day_start_s, heads, times_only)]
     # A radix sort where the table is small; stable, so each device keeps its order.
     small = int(records.device.max()) < 1 << 16
     order = np.argsort(records.device.astype(np.uint16) if small else records.device, kind="stable")
-    return reduce_windows(records.take(order), order if position is None else position[order], day_start_s)
+    places = order if position is None else position[order]
+    return reduce_windows(records.take(order), places, day_start_s, times_only=times_only)
 
 
-def _block(r: Records, position: NDArray[np.int64] | None, day_start_s: int, heads: NDArray[np.int64]) -> Columns:
-    columns = _dense(r, day_start_s, heads)
+def _block(
+    r: Records, position: NDArray[np.int64] | None, day_start_s: int, heads: NDArray[np.int64], times_only: bool
+) -> Columns:
+    columns = _dense(r, day_start_s, heads, times_only)
     if columns is None:
         _require_day(r.start, day_start_s)  # only here: each pass over a column costs as much as a sum
         columns = _slots(r, day_start_s, heads) or _sorted(r, position)
@@ -89,7 +97,7 @@ def _require_day(start: NDArray[np.int64], day_start_s: int) -> None:
 # ------------------------------------------------------------------------------------------- dense
 
 
-def _dense(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | None:
+def _dense(r: Records, day_start_s: int, heads: NDArray[np.int64], times_only: bool) -> Columns | None:
     """One record per device and window, the same windows for all, in order. None: it is not so."""
     rows = len(heads)
     width, rest = divmod(len(r), rows)
@@ -109,6 +117,8 @@ def _dense(r: Records, day_start_s: int, heads: NDArray[np.int64]) -> Columns | 
     columns: Columns = {"device": devices}
     for name in TIMES:
         columns[name] = getattr(r, name).reshape(rows, width).sum(axis=1, dtype=np.uint32)
+    if times_only:
+        return columns
     for name in COUNTS:
         column = getattr(r, name)
         columns[name] = column.reshape(rows, width).sum(axis=1, dtype=_sum_type(column, width))

@@ -12,10 +12,10 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.days import day_states
-from metrics.rates import cnc_rate, networking_rate
+from metrics.days import DayStates, day_states, state_seconds
+from metrics.rates import cnc_rate, networking_rate, networking_rates
 from metrics.record import Records, local_day_start_s
-from metrics.rollup import asset_period
+from metrics.rollup import Bindings, asset_period, connection_period
 from tests.benchmarks.county_data import (
     DAY,
     DEVICES_PER_GATEWAY,
@@ -24,6 +24,7 @@ from tests.benchmarks.county_data import (
     month_of_states,
     register_of,
     troubled,
+    with_moves,
 )
 from tests.benchmarks.measure import Line, at_most, interleaved, ratio_at_most, wall_ns
 
@@ -58,10 +59,20 @@ def county_day_states(*, long: bool) -> Iterator[Line]:
             lambda: connection.execute(_SAME_FIGURES).fetchnumpy(),
             clock=wall_ns,
         )
+        alone_ns, duckdb_alone_ns = interleaved(
+            7,
+            lambda: state_seconds(records, None, DAY, devices),
+            lambda: connection.execute(_STATE_SECONDS).fetchnumpy(),
+            clock=wall_ns,
+        )
         connection.close()
-    against = f"DuckDB {duckdb.__version__}, the same columns, 2 threads, own file"
     scale = chunks / NS_PER_S
-    yield ratio_at_most("metrics.county_day_states", ours_ns * scale, "s", duckdb_ns * scale, against, 0.6)
+    against = f"DuckDB {duckdb.__version__}, {{}}, 2 threads, own file"
+    yield ratio_at_most(
+        "metrics.county_day_states", ours_ns * scale, "s", duckdb_ns * scale, against.format("the same columns"), 0.6
+    )
+    alone = against.format("state seconds alone")
+    yield ratio_at_most("metrics.county_day_states", alone_ns * scale, "s", duckdb_alone_ns * scale, alone, 0.6)
 
 
 def county_day_sparse(*, long: bool) -> Iterator[Line]:
@@ -93,13 +104,20 @@ def county_month_all_scopes(*, long: bool) -> Iterator[Line]:
     scopes += [(rng.integers(0, k, enterprises)[assets.enterprise], k) for k in (14, 6, 4)]
     now_s = local_day_start_s(DAY + n_days)
 
-    def figures() -> None:
-        period = asset_period(states, bindings, COUNTY_DEVICES, DAY, DAY + n_days, now_s)
-        for scope, n_scopes in scopes:
-            networking_rate(assets, period, scope, n_scopes, n_days * 864_000)
+    def figures(states: DayStates, bindings: Bindings) -> None:
+        period = connection_period(states, bindings, COUNTY_DEVICES, DAY, DAY + n_days, now_s)
+        networking_rates(assets, period, scopes, n_days * 864_000)
 
-    (taken_ns,) = interleaved(15, figures)
+    holes, moved = states.take(rng.random(len(states)) >= 0.02), with_moves(bindings, DAY + n_days // 2)
+    taken_ns, troubled_ns = interleaved(15, lambda: figures(states, bindings), lambda: figures(holes, moved))
     yield at_most("metrics.county_month_all_scopes", taken_ns / 1e6, "ms CPU", 50)
+    yield at_most(
+        "metrics.county_month_all_scopes",
+        troubled_ns / 1e6,
+        "ms CPU",
+        50,
+        "2 % missing device-days, 2 % moved bindings",
+    )
 
 
 def linear(*, long: bool) -> Iterator[Line]:
@@ -141,14 +159,18 @@ def extra_memory(*, long: bool) -> Iterator[Line]:
     assets, bindings = register_of(COUNTY_DEVICES)
     everywhere = np.zeros(COUNTY_DEVICES, np.int64)
 
-    def month() -> None:
+    holes = states.take(np.random.default_rng(5).random(len(states)) >= 0.02)
+    moved = with_moves(bindings, DAY + 15)
+
+    def month(states: DayStates, bindings: Bindings) -> None:
         period = asset_period(states, bindings, COUNTY_DEVICES, DAY, DAY + 31, local_day_start_s(DAY + 31))
         networking_rate(assets, period, everywhere, 1, 31 * 864_000)
 
     for what, work in (
         (f"day states, {devices} devices", lambda: day_states(records, None, DAY, devices)),
         ("day states of a gateway, sparse", lambda: day_states(sparse, None, DAY, DEVICES_PER_GATEWAY)),
-        (f"month, {COUNTY_DEVICES} devices", month),
+        (f"month, {COUNTY_DEVICES} devices", lambda: month(states, bindings)),
+        (f"month, {COUNTY_DEVICES} devices, 2 % missing device-days, 2 % moved bindings", lambda: month(holes, moved)),
     ):
         tracemalloc.start()
         work()
@@ -180,6 +202,11 @@ _SAME_FIGURES = f"""
         arg_min(reading, start) filter (reading >= 0), arg_max(reading, start) filter (reading >= 0), count(*)
     from record group by device order by device
 """
+
+
+_STATE_SECONDS = (
+    f"select device, {', '.join(f'sum({name})' for name in TIMES)} from record group by device order by device"
+)
 
 
 def _duckdb_of(records: Records, path: Path) -> duckdb.DuckDBPyConnection:

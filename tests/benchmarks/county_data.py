@@ -99,3 +99,18 @@ def register_of(n_assets: int, n_enterprises: int = 1200, seed: int = 4) -> tupl
     index = np.arange(n_assets)
     zeros = np.zeros(n_assets, np.int64)
     return assets, Bindings(index, index, zeros, zeros, zeros + NO_END)
+
+
+def with_moves(bindings: Bindings, day: int, share: float = 0.02, seed: int = 6) -> Bindings:
+    """The same, but on `day` a share of the assets pass their devices on, each to the next of them."""
+    rng = np.random.default_rng(seed)
+    moved = rng.permutation(len(bindings))[: int(len(bindings) * share)]
+    to_day = bindings.to_day.copy()
+    to_day[moved] = day
+    return Bindings(
+        np.append(bindings.object, bindings.object[moved]),
+        np.append(bindings.device, np.roll(bindings.device[moved], 1)),
+        np.append(bindings.series, bindings.series[moved]),
+        np.append(bindings.from_day, np.full(len(moved), day)),
+        np.append(to_day, np.full(len(moved), NO_END)),
+    )

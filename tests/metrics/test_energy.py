@@ -25,6 +25,7 @@ from metrics.energy import (
     total,
 )
 from metrics.rollup import MeterPeriod
+from metrics.scopes import OverlapError, Scopes
 
 DAY_S = 86_400
 IMPORT, EXPORT, GENERATION, SUB = MeterRole.IMPORT, MeterRole.EXPORT, MeterRole.GENERATION, MeterRole.SUB
@@ -162,3 +163,13 @@ def test_where_less_than_half_was_metered_nothing_is_guessed() -> None:
     tree = meters((IMPORT, -1), (IMPORT, -1), plant=[0, 1])
     got = fill_gaps(tree, metered([900_000, 500], span_s=[DAY_S // 2 - 1, DAY_S]), 3)
     assert (got.known.tolist(), got.value.tolist(), got.filled.tolist()) == ([False, True, False], [0, 500, 0], [0] * 3)
+
+
+def test_chains_that_share_a_plant_each_show_all_of_its_energy() -> None:
+    tree = meters((IMPORT, -1), (IMPORT, -1), (IMPORT, -1), plant=[0, 1, 2])
+    got = plant_energy(tree, metered([1000, 20_000, 300_000]), 3)
+    chains = Scopes.from_pairs(("chain", "chain"), [(0, 0), (1, 0), (1, 1), (2, 1)])
+    assert [a.value for a in total(got.take(chains.member), chains.scope, 2)] == [21.0, 320.0]
+    with pytest.raises(OverlapError):
+        chains.total(got.metered, [0, 1])
+    assert total(got, chains.union([0, 1], 3), 1)[0].value == 321.0

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.days import DayStates, day_states, merge
+from metrics.days import DayStates, day_states, merge, state_seconds
 from metrics.record import Records
 from tests.property import reference
 from tests.property.strategies import DAY, days_of_records
@@ -70,6 +70,22 @@ def test_any_split_by_window_merges_to_the_same_bits(
     assert merge(*(split[i] for i in order)).to_bytes() == whole
     assert merge(split[order[0]], merge(split[order[1]], split[order[2]])).to_bytes() == whole
     assert merge(merge(split[order[2]], split[order[0]]), split[order[1]]).to_bytes() == whole
+
+
+@given(st.booleans().flatmap(lambda trouble: days_of_records(trouble=trouble)), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_state_seconds_alone_are_those_of_the_day_states(
+    given_records: tuple[Records, np.ndarray], in_order: bool
+) -> None:
+    records, position = given_records
+    if in_order:
+        order = np.lexsort((records.start, records.device))
+        records, position = records.take(order), position[order]
+    states = day_states(records, position, DAY, N_DEVICES)
+    alone = state_seconds(records, position, DAY, N_DEVICES)
+    assert alone.keys() == {"device", *reference.TIMES}
+    for name, column in alone.items():
+        assert column.tolist() == getattr(states, name).tolist(), name
 
 
 @given(days_of_records())
