@@ -28,24 +28,25 @@ class FinalDays:
     def __call__(self, day: int) -> bool:
         """Whether a local day is final."""
         before = self._kept.final_before
-        return before is not None and day < before and day not in self._sealed()
+        return before is not None and day < before[0] and day not in self._sealed()
 
-    def finish_before(self, day: int) -> None:
-        """Make every local day before `day` final that is not sealed."""
-        self._kept.finish_before(day)
+    def finish_before(self, day: int, position: int) -> None:
+        """Make every local day before `day` final that is not sealed; what came up to `position` was counted."""
+        self._kept.finish_before(day, position)
 
     def take_out(self, batch: Append) -> Append:
         """The batch without the records of final days, which are listed."""
         before = self._kept.final_before
-        if before is None or not len(batch.records) or batch.records.start.min() >= local_day_start_s(before):
+        if before is None or not len(batch.records) or batch.records.start.min() >= local_day_start_s(before[0]):
             return batch
         days = local_day(batch.records.start)
         final = np.array([day for day in np.unique(days).tolist() if self(day)])
         late = np.isin(days, final)
         if not late.any():
             return batch
-        self._kept.add_too_late(_entries(batch, days, late))
-        log.warning("too_late_not_counted", gateway=batch.gateway, rows=int(late.sum()), position=batch.position)
+        if batch.position > before[1]:
+            self._kept.add_too_late(_entries(batch, days, late))
+            log.warning("too_late_not_counted", gateway=batch.gateway, rows=int(late.sum()), position=batch.position)
         return Append(batch.position, batch.gateway, batch.devices, batch.records.take(~late))
 
 

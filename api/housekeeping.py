@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Callable
 
 import structlog
@@ -38,18 +40,29 @@ class Housekeeping:
         self._clock = clock
         self._record_days = record_days
         self._sealed_on = -1
+        self._running = threading.Lock()
+        self._closed = False
         self.last_error = ""
 
     def run(self) -> None:
         """Do what is due. What fails is logged, and tried again at the next call."""
         errors: list[str] = []
-        for task in (self._seal, self._expire, self._drop):
-            try:
-                task()
-            except (StoreError, OSError) as error:
-                log.error("housekeeping_failed", task=_name(task), error=str(error))
-                errors.append(str(error))
-        self.last_error = "; ".join(errors)
+        with self._running:
+            for task in (self._seal, self._expire, self._drop):
+                if self._closed:
+                    return
+                try:
+                    task()
+                except (StoreError, OSError, sqlite3.Error) as error:
+                    log.error("housekeeping_failed", task=_name(task), error=str(error))
+                    errors.append(str(error))
+            self.last_error = "; ".join(errors)
+
+    def close(self) -> None:
+        """Finish the task at hand, then do no more."""
+        self._closed = True
+        with self._running:
+            pass
 
     def _seal(self) -> None:
         """Once a day: yesterday stays open, because most of what comes late comes within a day."""
@@ -68,11 +81,11 @@ class Housekeeping:
         """
         if not isinstance(self._store, EmbeddedStore):
             return
-        days = [*self._store.sealed_days(), *self._store.hot_counts()]
+        days = [*self._store.sealed_days(), *self._store.hot_days()]
         before = min(self._today(), max(days, default=0) + 1) - self._record_days
         if min(days, default=before) >= before or self._rollup.dirty_before(before):
             return
-        self._final.finish_before(before)
+        self._final.finish_before(before, self._applier.applied)
         log.info("records_expired", days=len(self._store.expire(before)))
 
     def _drop(self) -> None:

@@ -26,7 +26,7 @@ def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
         # the batches between are gone with the journal's older days: their days must not be made from the rest
         day = int(local_day(first[1] // 1_000_000_000)) + 1
         log.error("store_lost_beyond_journal", applied=applied, journal_from=first[0], final_before_day=day)
-        final.finish_before(day)
+        final.finish_before(day, journal.position)
     differs = first_difference(store, journal, final)
     if differs is not None:
         log.error("store_differs_from_journal", position=differs, applied=applied)
@@ -36,13 +36,12 @@ def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
 def first_difference(store: EmbeddedStore, journal: Journal, final: FinalDays) -> int | None:
     """The first journal position whose records are not all in the store, or more often than once."""
     sealed = set(store.sealed_days())
-    held = store.hot_counts()
     found: list[int] = []
     for day, counted in journal.counted(store.applied()).items():
         if day in sealed or final(day):
             continue
         position, rows = np.array(counted, np.int64).T
-        at, stored = held.get(day, (np.empty(0, np.int64), np.empty(0, np.int64)))
+        at, stored = store.hot_counts(day)
         place = np.searchsorted(at, position)
         there = np.append(at, -1)[place] == position
         differs = np.where(there, np.append(stored, 0)[place], 0) != rows

@@ -104,6 +104,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     applier = Applier(journal, store, rollup.mark, final.take_out)
     stack.callback(applier.close)
     housekeeping = Housekeeping(journal, store, applier, rollup, final, clock, settings.record_days)
+    stack.callback(housekeeping.close)
     live = LivePresence(clock)
     announcements = Announcements(engine)
     return County(

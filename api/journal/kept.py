@@ -21,7 +21,7 @@ create table if not exists floor(
 ) strict, without rowid;
 create table if not exists counter(name text not null, gateway text not null, value integer not null,
   primary key (name, gateway)) strict, without rowid;
-create table if not exists final(before_day integer not null) strict;
+create table if not exists final(before_day integer not null, position integer not null) strict;
 create table if not exists too_late(
   position integer not null, gateway text not null, device text not null, day integer not null,
   rows integer not null, connected integer not null, quantity integer not null,
@@ -55,9 +55,11 @@ class Kept:
         self._db.execute("pragma synchronous = full")
         self._db.executescript(_SCHEMA)
         self._lock = threading.Lock()
-        row = self._db.execute("select before_day from final").fetchone()
-        self.final_before: int | None = None if row is None else row[0]
-        """Local days before this one are final, unless all their records are still there."""
+        self.final_before: tuple[int, int] | None = self._db.execute(
+            "select before_day, position from final"
+        ).fetchone()
+        """Local days before the first are final, unless all their records are still there; what was journalled up to
+        the second, a position, was counted while they were not."""
 
     def close(self) -> None:
         """Close the file."""
@@ -121,15 +123,15 @@ class Kept:
         """A counter by gateway."""
         return dict(self._db.execute("select gateway, value from counter where name = ?", (name,)).fetchall())
 
-    def finish_before(self, day: int) -> None:
-        """Make every local day before `day` final; that is never taken back."""
+    def finish_before(self, day: int, position: int) -> None:
+        """Make every local day before `day` final for what comes after a position; that is never taken back."""
         with self._lock:
-            if self.final_before is None or day > self.final_before:
+            if self.final_before is None or day > self.final_before[0]:
                 self._db.execute("begin immediate")
                 self._db.execute("delete from final")
-                self._db.execute("insert into final values (?)", (day,))
+                self._db.execute("insert into final values (?, ?)", (day, position))
                 self._db.execute("commit")
-                self.final_before = day
+                self.final_before = (day, position)
 
     def add_too_late(self, entries: Iterable[TooLate]) -> None:
         """List what came too late; what is listed already stays as it is."""

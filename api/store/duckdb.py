@@ -92,7 +92,7 @@ class DuckDBStore:
                 )
                 continue
             self._sealed[sealed.day] = sealed
-        for day in self._hot_days():
+        for day in self.hot_days():
             if day in self._sealed:
                 self._forget_sealed(self._sealed[day])
 
@@ -249,22 +249,25 @@ class DuckDBStore:
         days = {int(day) for (day,) in found}
         return sorted(days | {s.day for s in list(self._sealed.values()) if gateway in s.gateways})
 
-    def _hot_days(self) -> list[int]:
-        found = self._db.execute("select distinct day from record order by day").fetchall()
+    def hot_days(self) -> list[int]:
+        """The local days that have unsealed records, ascending."""
+        try:
+            with self._db.cursor() as cursor:
+                found = cursor.execute("select distinct day from record order by day").fetchall()
+        except duckdb.Error as error:
+            raise StoreError(str(error)) from error
         return [int(day) for (day,) in found]
 
-    def hot_counts(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Of each local day that is not sealed: journal positions, and how many records each has there."""
-        counts: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-        with self._db.cursor() as cursor:
-            for day in self._hot_days():
-                if day not in self._sealed:
-                    got = cursor.execute(
-                        "select position, count(*) as rows from record where day = ? group by position order by 1",
-                        [day],
-                    ).fetchnumpy()
-                    counts[day] = (np.asarray(got["position"], np.int64), np.asarray(got["rows"], np.int64))
-        return counts
+    def hot_counts(self, day: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Journal positions, ascending, and how many unsealed records of a local day each has."""
+        try:
+            with self._db.cursor() as cursor:
+                got = cursor.execute(
+                    "select position, count(*) as rows from record where day = ? group by position order by 1", [day]
+                ).fetchnumpy()
+        except duckdb.Error as error:
+            raise StoreError(str(error)) from error
+        return np.asarray(got["position"], np.int64), np.asarray(got["rows"], np.int64)
 
     def rewind(self, position: int) -> None:
         """Forget what came after a journal position, so that it is applied again."""
@@ -285,7 +288,7 @@ class DuckDBStore:
         """
         with self._sealing:
             try:
-                days = [day for day in self._hot_days() if day < before_day]
+                days = [day for day in self.hot_days() if day < before_day]
                 for day in days:
                     self._seal(day)
             except (duckdb.Error, OSError) as error:
@@ -364,7 +367,7 @@ class DuckDBStore:
     def expire(self, before_day: int) -> list[int]:
         """Drop the records of every local day before `before_day`; returns those days."""
         with self._sealing, self._writing:
-            hot = [day for day in self._hot_days() if day < before_day]
+            hot = [day for day in self.hot_days() if day < before_day]
             old = [sealed for sealed in self._sealed.values() if sealed.day < before_day]
             self._sealed = {day: sealed for day, sealed in self._sealed.items() if day >= before_day}
             for sealed in old:

@@ -91,8 +91,12 @@ class EmbeddedStore(IntervalStore, Protocol):
         """What was found damaged when the store was opened, in Chinese and English; empty for nothing."""
         ...
 
-    def hot_counts(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Of each local day that is not sealed: journal positions, and how many records each has there."""
+    def hot_days(self) -> list[int]:
+        """The local days that have unsealed records, ascending."""
+        ...
+
+    def hot_counts(self, day: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Journal positions, ascending, and how many unsealed records of a local day each has."""
         ...
 
     def rewind(self, position: int) -> None:

@@ -62,7 +62,8 @@ def test_sealed_days_read_exactly_as_before(path: Path, store: DuckDBStore) -> N
     assert everything(store) == before
     assert store.rows() == count
     assert store.gateway_days("h") == [DAY, DAY + 1, DAY + 2]
-    assert list(store.hot_counts()) == [DAY + 2]
+    assert store.hot_days() == [DAY + 2]
+    assert [c.tolist() for c in store.hot_counts(DAY + 2)] == [[1, 2], [1, 1]]
     names = sorted(p.name for p in path.with_name("records-sealed").iterdir())
     assert names == ["2026-11-23.000000000004.parquet", "2026-11-24.000000000004.parquet"]
     store.close()
