@@ -2,13 +2,15 @@
 
 A machine that is connected (networking rate) or made numerically controlled (CNC rate) moves from "not" to "shown"
 in its rate; the denominator stays. Then each machine adds an amount of its own to the rate, whatever
-the others do, so the set of the machines that add most is the smallest one: nothing needs to be searched. Amounts are
-compared and added exactly. Source of the rates: metrics.rates.
+the others do, so the set of the machines that add most is the smallest one: nothing needs to be searched. The same
+holds for machines replaced by new ones of another value: with v old, w new and target T, N/D reaches T when the sum
+of w − T·(w − v) over those replaced reaches T·D − N. Amounts are compared and added exactly.
+Source of the rates: metrics.rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -37,6 +39,7 @@ def smallest_set(
     target: Fraction | float,
     weight: NDArray[np.int64] | None = None,
     enterprise: NDArray[np.int64] | None = None,
+    new_weight: NDArray[np.int64] | None = None,
 ) -> Selection:
     """The fewest machines that bring a rate to `target` (0 to 1) or above.
 
@@ -44,18 +47,23 @@ def smallest_set(
     counted or shown already never are); `weight` of each machine, such as its original value in fen, not below 0,
     unknown (−1) not counted; None: each counts one. `enterprise` None: the pooled rate; else its
     index, and the rate is the mean of the enterprises' rates.
+    `new_weight` of the machine that would replace each, above 0 (others are not chosen); None: weights stay.
     `target` a Fraction, or a float taken at the decimal number it prints as (0.6 is 3/5).
 
-    Raises ValueError for a target outside 0 to 1 or columns of unequal length.
+    Raises ValueError for a target outside 0 to 1, columns of unequal length, or new weights in a mean of
+    enterprises: there the machines of an enterprise change its denominator for one another.
     """
     goal = target if isinstance(target, Fraction) else Fraction(repr(float(target)))
     if not 0 <= goal <= 1:
         raise ValueError(f"target {float(goal)}: expected 0 to 1")
     n = len(counted)
-    given = [x for x in (shown, free, weight, enterprise) if x is not None]
+    given = [x for x in (shown, free, weight, enterprise, new_weight) if x is not None]
     if any(len(x) != n for x in given):
         raise ValueError(f"columns of unequal length: {[n, *map(len, given)]}")
+    if enterprise is not None and new_weight is not None:
+        raise ValueError("new weights and the mean of enterprises' rates do not go together")
     weights = np.ones(n, np.int64) if weight is None else np.asarray(weight, np.int64)
+    becomes = weights if new_weight is None else np.asarray(new_weight, np.int64)
     counts = counted & (weights >= 0)
     groups = np.zeros(n, np.int64) if enterprise is None else enterprise
     numerators, totals = _sums(groups, weights, counts & shown), _sums(groups, weights, counts)
@@ -63,18 +71,20 @@ def smallest_set(
     if not held:
         return Selection(np.empty(0, np.int64), False, None, None)
 
-    def rate(extra: Sequence[int]) -> Fraction:
-        return _balanced_sum([Fraction(numerators[g] + extra[g], totals[g]) for g in held]) / len(held)
+    def gain(row: int) -> Fraction:
+        old, new = int(weights[row]), int(becomes[row])
+        return (new - goal * (new - old)) / totals[int(groups[row])]
 
-    useful = np.flatnonzero(counts & ~shown & free & (weights > 0)).tolist()
-    gains = {row: Fraction(int(weights[row]), totals[int(groups[row])]) for row in useful}
+    useful = np.flatnonzero(counts & ~shown & free & (becomes > 0)).tolist()
+    gains = {row: gain(row) for row in useful}
     order = sorted(useful, key=lambda row: (-gains[row], row))
 
     def after(count: int) -> Fraction:
-        extra = [0] * len(totals)
+        above, below = numerators.copy(), totals.copy()
         for row in order[:count]:
-            extra[int(groups[row])] += int(weights[row])
-        return rate(extra)
+            above[int(groups[row])] += int(becomes[row])
+            below[int(groups[row])] += int(becomes[row]) - int(weights[row])
+        return _balanced_sum([Fraction(above[g], below[g]) for g in held]) / len(held)
 
     count = _first(len(order), lambda k: after(k) >= goal)
     reached = count is not None

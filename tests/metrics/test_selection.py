@@ -64,6 +64,51 @@ def test_it_equals_exhaustive_search(
         assert len(got.rows) == sizes[0]
 
 
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(-1, 6), st.integers(0, 9)), max_size=8),
+    st.integers(0, 12),
+)
+@settings(max_examples=150, deadline=None)
+def test_machines_replaced_by_others_of_another_value_equal_exhaustive_search(
+    machines: list[tuple[bool, bool, int, int]], twelfths: int
+) -> None:
+    goal = Fraction(twelfths, 12)
+    shown, free, old, new = (np.array(column) for column in (zip(*machines, strict=True) if machines else [[]] * 4))
+    got = smallest_set(
+        np.ones(len(machines), np.bool_),
+        shown.astype(np.bool_),
+        free.astype(np.bool_),
+        goal,
+        old.astype(np.int64),
+        new_weight=new.astype(np.int64),
+    )
+
+    def share(chosen: tuple[int, ...]) -> Fraction:
+        values = [(n if i in chosen else o, s or i in chosen) for i, (s, _, o, n) in enumerate(machines) if o >= 0]
+        return Fraction(sum(v for v, counts in values if counts), sum(v for v, _ in values))
+
+    if sum(o for _, _, o, _ in machines if o >= 0) == 0:
+        assert (got.before, got.reached) == (None, False)
+        return
+    may = [i for i, (s, f, o, n) in enumerate(machines) if not s and f and o >= 0 and n > 0]
+    sizes = [k for k in range(len(may) + 1) if any(share(c) >= goal for c in combinations(may, k))]
+    assert got.reached == bool(sizes)
+    assert (got.before, got.after) == (share(()), share(tuple(got.rows.tolist())))
+    if sizes:
+        assert len(got.rows) == sizes[0]
+
+
+def test_replacing_by_dearer_machines_needs_fewer() -> None:
+    """Two numerical machines of 100 among ten; eight to replace by machines of 400: two make 1000 of 1600."""
+    counted, shown = np.ones(10, np.bool_), np.arange(10) < 2
+    hundred = np.full(10, 100)
+    got = smallest_set(counted, shown, counted, 0.6, hundred, new_weight=hundred * 4)
+    assert (got.rows.tolist(), got.before, got.after) == ([2, 3], Fraction(1, 5), Fraction(5, 8))
+    assert len(smallest_set(counted, shown, counted, 0.6, hundred).rows) == 4
+    with pytest.raises(ValueError, match="do not go together"):
+        smallest_set(counted, shown, counted, 0.6, hundred, np.zeros(10, np.int64), hundred)
+
+
 def test_sixty_per_cent_of_ten_machines_needs_six() -> None:
     counted = np.ones(10, np.bool_)
     shown = np.arange(10) < 4

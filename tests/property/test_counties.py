@@ -173,6 +173,7 @@ def test_at_q_1_the_truth_lies_within_the_bounds_of_every_county() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_twenty_thousand_counties() -> None:
     strict, default = shares_outside(range(1000, 21_000))
     print(f"20,000 counties: outside at q = 1: {strict:.4%}; at q = {WATCHED_PERMILLE / 1000}: {default:.4%}")

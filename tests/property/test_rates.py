@@ -99,6 +99,38 @@ def test_value_and_bounds_equal_the_slow_reference(case: tuple[Assets, AssetPeri
             assert sum(got.by_evidence) == got.shown == got.numerator
 
 
+@given(registers(most=6), st.sampled_from([1000, 900, 500]))
+@settings(max_examples=120, deadline=None)
+def test_the_bounds_are_the_ends_of_all_completions(
+    case: tuple[Assets, AssetPeriod, np.ndarray], watched_permille: int
+) -> None:
+    """What was watched for less than q, or is of an unconfirmed register, may be either; all else stays as it is."""
+    register, period, _ = case
+    n = len(register)
+    got = networking_rate(register, period, np.zeros(n, np.int64), 1, PERIOD_TENTHS, watched_permille).at(0)
+    counted = [i for i in range(n) if register.in_scope[i]]
+    choices = []
+    for i in counted:
+        bound, observed = int(period.bound[i]), int(period.observed[i])
+        unwatched = bound > 0 and Fraction(observed, bound) < Fraction(watched_permille, 1000)
+        if period.shown[i]:
+            choices.append((True,))
+        else:
+            choices.append((True, False) if unwatched or not register.confirmed[i] else (False,))  # type: ignore[arg-type]
+    if not counted:
+        assert got.value is None
+        return
+    pooled, means = [], []
+    for completion in product(*choices):
+        each: dict[int, list[bool]] = {}
+        for i, connected in zip(counted, completion, strict=True):
+            each.setdefault(int(register.enterprise[i]), []).append(connected)
+        pooled.append(Fraction(sum(completion), len(completion)))
+        means.append(sum((Fraction(sum(x), len(x)) for x in each.values()), Fraction(0)) / len(each))
+    assert (got.lower, got.upper) == (float(min(pooled)), float(max(pooled)))
+    assert (got.mean_lower, got.mean_upper) == (pytest.approx(float(min(means))), pytest.approx(float(max(means))))
+
+
 @given(registers(most=5))
 @settings(max_examples=100, deadline=None)
 def test_every_completion_of_form_b_lies_within_its_bounds(case: tuple[Assets, AssetPeriod, np.ndarray]) -> None:
