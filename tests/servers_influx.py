@@ -10,6 +10,7 @@ import json
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -281,7 +282,10 @@ class AnsweringServer:
         """Lines kept, with how many times each came."""
         self.requests: list[int] = []
         """Lines of each write."""
-        self.tokens: list[str] = []
+        self.statements: list[str] = []
+        """What was asked over /query."""
+        self.named = True
+        """Whether answers bear the version headers."""
         self.poison: Callable[[str], bool] = lambda _line: False
         self.whole_refused = False
         """Refuse a request whole where a line of it is poison."""
@@ -293,10 +297,11 @@ class AnsweringServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer is one packet: half of one waits 40 ms for its other half
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                self._send(outer._write(body, str(self.headers.get("authorization", ""))))
+                self._send(outer._write(body))
 
             def do_GET(self) -> None:
                 if self.path.startswith("/ping"):
@@ -310,8 +315,9 @@ class AnsweringServer:
                 body = reply.body.encode()
                 try:
                     self.send_response(reply.status)
-                    self.send_header("X-Influxdb-Version", outer.generation.version)
-                    self.send_header("X-Influxdb-Build", outer.generation.build)
+                    if outer.named:
+                        self.send_header("X-Influxdb-Version", outer.generation.version)
+                        self.send_header("X-Influxdb-Build", outer.generation.build)
                     for name, value in reply.headers.items():
                         self.send_header(name, value)
                     if reply.status != 204:
@@ -330,11 +336,10 @@ class AnsweringServer:
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
-    def _write(self, body: bytes, authorization: str) -> Reply:
+    def _write(self, body: bytes) -> Reply:
         lines = body.decode().split("\n")
         with self._lock:
             self.requests.append(len(lines))
-            self.tokens.append(authorization)
             reply = self.next_replies.pop(0) if self.next_replies else None
             if reply is not None and not self.after_storing:
                 return reply
@@ -351,6 +356,7 @@ class AnsweringServer:
     def _query(self, path: str) -> str:
         """Only the last mark is asked of this server with an answer; everything else finds nothing."""
         statement = urllib.parse.parse_qs(urllib.parse.urlsplit(path).query).get("q", [""])[0]
+        self.statements.append(statement)
         series: list[dict[str, Any]] = []
         marks = [line for line in self.lines if line.startswith("applied ")]
         if 'FROM "applied"' in statement and marks:
@@ -360,6 +366,20 @@ class AnsweringServer:
                 {"name": "applied", "columns": ["time", "position", "rows"], "values": [[int(at_ns), position, rows]]}
             ]
         return json.dumps({"results": [{"statement_id": 0} | ({"series": series} if series else {})]})
+
+    def points(self) -> dict[str, set[str]]:
+        """The contents that each point (tags and time) was ever given."""
+        found: dict[str, set[str]] = {}
+        for line in self.lines:
+            series, fields, at = line.split(" ")
+            found.setdefault(f"{series} {at}", set()).add(fields)
+        return found
+
+    def speak_tls(self, certificate: Path, key: Path) -> None:
+        """Answer over TLS from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self) -> AnsweringServer:
         self._thread.start()

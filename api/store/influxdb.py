@@ -32,9 +32,10 @@ _LINES_A_REQUEST: Final = 5_000
 _FEWEST_LINES: Final = 100
 _READ_S: Final = 6 * 3600
 """A day is read in quarters: the answer of a gateway with 1,000 devices stays below 50 MB."""
-_FILES_LIMIT_S: Final = 48 * 3600
+_FILES_LIMIT_S: Final = 64 * 3600
 """3.x answers no query over more than 72 h by default."""
-_LOOK_BACK_S: Final = 1_100 * DAY_S
+_LOOK_BACK_S: Final = 400 * DAY_S
+"""How far back 3.x is asked, which is how long minute records are kept unless that is changed."""
 _BOTH: Final = f'"{FIRST}","{AGAIN}"'
 _BY_SERIES: Final = 'GROUP BY "device","part","copy"'
 
