@@ -97,6 +97,16 @@ def _payload_class() -> type[Message]:
     _add_messages(template, "metrics", 2, "Metric", repeated=True)
     template.field.add(name="template_ref", number=4, type=_F.TYPE_STRING, label=_F.LABEL_OPTIONAL)
     template.field.add(name="is_definition", number=5, type=_F.TYPE_BOOL, label=_F.LABEL_OPTIONAL)
+    property_set = payload.nested_type.add(name="PropertySet")
+    property_value = payload.nested_type.add(name="PropertyValue")
+    property_value.oneof_decl.add(name="value")
+    property_value.field.add(name="type", number=1, type=_F.TYPE_UINT32, label=_F.LABEL_OPTIONAL)
+    property_value.field.add(name="is_null", number=2, type=_F.TYPE_BOOL, label=_F.LABEL_OPTIONAL)
+    for name, number, kind in (("int_value", 3, _F.TYPE_UINT32), ("string_value", 8, _F.TYPE_STRING)):
+        property_value.field.add(name=name, number=number, type=kind, label=_F.LABEL_OPTIONAL, oneof_index=0)
+    property_set.field.add(name="keys", number=1, type=_F.TYPE_STRING, label=_F.LABEL_REPEATED)
+    _add_messages(property_set, "values", 2, "PropertyValue", repeated=True)
+    _add_messages(metric, "properties", 9, "PropertySet", repeated=False)
     for name, number, kind_name in (("dataset_value", 17, "DataSet"), ("template_value", 18, "Template")):
         _add_messages(metric, name, number, kind_name, repeated=False)
         metric.field[-1].oneof_index = 0
@@ -134,6 +144,8 @@ class Metric:
     at_ms: int = 0
     historical: bool = False
     with_datatype: bool = True
+    quality: int | None = None
+    """The property `Quality`: 192 good, 500 stale, 0 bad; None leaves the properties out."""
 
 
 def encode(metrics: Sequence[Metric], *, at_ms: int, seq: int | None) -> bytes:
@@ -157,6 +169,12 @@ def _fill(metric: Any, given: Metric, at_ms: int) -> None:
         metric.datatype = given.datatype
     if given.historical:
         metric.is_historical = True
+    if given.quality is not None:
+        for key, datatype, value in (("engUnit", DataType.STRING, "kWh"), ("Quality", DataType.INT32, given.quality)):
+            metric.properties.keys.append(key)
+            given_property = metric.properties.values.add()
+            given_property.type = datatype
+            setattr(given_property, _VALUE_FIELD[datatype], value)
     if given.value is None:
         metric.is_null = True
     elif given.datatype is DataType.DATASET:

@@ -30,5 +30,9 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 async def mosquitto(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     """A running MQTT broker without a password; `stop` and `start` keep its port and sessions."""
-    async with Mosquitto(tmp_path / "mosquitto") as broker:
+    broker = Mosquitto(tmp_path / "mosquitto")
+    await broker.start()
+    try:
         yield broker
+    finally:
+        await broker.kill()  # at once: nobody will ask for its sessions again

@@ -19,12 +19,15 @@ import numpy as np
 from collectors.model import Quality
 from collectors.mqtt.rows import Rows
 from collectors.mqtt.sparkplug_wire import (
+    BAD,
     BOOLEAN,
     DOUBLE,
     FLOAT,
+    GOOD,
     INT,
     LONG,
     SIGNED_BITS,
+    STALE,
     STRING,
     WireMetric,
     WirePayload,
@@ -60,7 +63,16 @@ class Bound:
 
 
 def value_of(metric: WireMetric, bound: Bound) -> tuple[float, int]:
-    """A metric's value in the tag's unit and its quality. Null, or what is no number, is BAD."""
+    """A metric's value in the tag's unit and its quality. Null, stale, or what is no number, is BAD."""
+    if metric.quality == GOOD:
+        return _good_value_of(metric, bound)
+    if metric.quality in (BAD, STALE):
+        return 0.0, _BAD
+    value, quality = _good_value_of(metric, bound)
+    return value, max(quality, _UNCERTAIN)
+
+
+def _good_value_of(metric: WireMetric, bound: Bound) -> tuple[float, int]:
     if metric.null or not INT <= metric.kind <= STRING:
         return 0.0, _BAD
     value = metric.value
@@ -131,6 +143,8 @@ class Layout:
         _open(mask, payload.seq_at, payload.seq_end, varint=True)
         _open(mask, payload.time_at, payload.time_end, varint=False)  # `read` checks it by itself
         for metric, bound in zip(payload.metrics, bound_of, strict=True):
+            if metric.quality != GOOD:
+                return None
             if metric.historical or metric.null or not INT <= metric.kind <= STRING or not metric.time_end:
                 return None
             if metric.time_end - metric.time_at != _TIME_BYTES:

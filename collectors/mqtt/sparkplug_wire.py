@@ -2,7 +2,7 @@
 
 Field numbers are those of the public Sparkplug B schema (Eclipse Sparkplug Specification 3.0.0,
 chapter 6): Payload timestamp 1, metrics 2, seq 3; Metric name 1, alias 2, timestamp 3, datatype 4,
-is_historical 5, is_null 7, int 10, long 11, float 12, double 13, boolean 14, string 15; bytes 16,
+is_historical 5, is_null 7, properties 9, int 10, long 11, float 12, double 13, boolean 14, string 15; bytes 16,
 DataSet 17, Template 18 and extensions 19 are stepped over.
 """
 
@@ -18,6 +18,8 @@ BYTES, EXTENSION = 16, 19
 """From the first to the last of these a value is bytes, a DataSet, a Template or an extension: skipped."""
 SIGNED_BITS: Final = {1: 8, 2: 16, 3: 32, 4: 64}
 """Datatypes Int8 to Int64, whose negative values travel as two's complement in an unsigned field."""
+GOOD, STALE, BAD = 192, 500, 0
+"""What the property `Quality` of a metric may be; without it a value is good."""
 _BOOLEAN_TYPE: Final = 11
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _LONGEST_VARINT: Final = 63
@@ -39,6 +41,7 @@ class WireMetric:
         "kind",
         "name",
         "null",
+        "quality",
         "time_at",
         "time_end",
         "time_ms",
@@ -54,6 +57,7 @@ class WireMetric:
         self.datatype = 0
         self.historical = False
         self.null = False
+        self.quality = GOOD
         self.kind = 0
         self.value: int | float | bytes = 0
         # Where time and value lie in the payload: what a later message of the same shape may change.
@@ -141,6 +145,12 @@ def _metric(data: bytes, at: int, end: int) -> WireMetric:
         elif key == 0x38:  # is_null
             flag, at = _varint(data, at)
             metric.null = flag != 0
+        elif key == 0x4A:  # properties
+            length, at = _varint(data, at)
+            if at + length > end:
+                raise WireError("properties are cut off")
+            metric.quality = _quality(data, at, at + length)
+            at += length
         else:
             if BYTES <= key >> 3 <= EXTENSION:
                 metric.kind = key >> 3
@@ -148,6 +158,36 @@ def _metric(data: bytes, at: int, end: int) -> WireMetric:
     if at != end:
         raise WireError("a metric runs over its end")
     return metric
+
+
+def _quality(data: bytes, at: int, end: int) -> int:
+    """The property `Quality` of a property set: keys 1 and values 2 of the same order, in a value int 3."""
+    keys: list[bytes] = []
+    values: list[int | None] = []
+    while at < end:
+        key, at = _varint(data, at)
+        if key not in (0x0A, 0x12):
+            at = _skip(data, at, end, key)
+            continue
+        length, at = _varint(data, at)
+        until = at + length
+        if until > end:
+            raise WireError("a property is cut off")
+        if key == 0x0A:
+            keys.append(data[at:until])
+            at = until
+            continue
+        values.append(None)
+        while at < until:
+            key, at = _varint(data, at)
+            if key == 0x18:
+                values[-1], at = _varint(data, at)
+            else:
+                at = _skip(data, at, until, key)
+        if at != until:
+            raise WireError("a property runs over its end")
+    found = dict(zip(keys, values, strict=False)).get(b"Quality")
+    return GOOD if found is None else found
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -377,6 +377,18 @@ def test_null_is_bad_and_no_value() -> None:
     assert str(samples.value[0]) == "nan"
 
 
+def test_a_metrics_own_quality_counts_in_every_message() -> None:
+    talk = Talk()
+    talk.birth()
+    qualities = []
+    for said in (192, 192, 500, 192, 192, 0, 64, None, None):
+        out = talk.say("DDATA", "asm-1", [Metric(DataType.INT64, 8, alias=3, quality=said)])
+        qualities += list(out.rows["assembly/asm-1"].quality)
+        assert _lasts(out) == FOREVER_S, "the node is there, whatever it thinks of its value"
+    good, uncertain, bad = Quality.GOOD, Quality.UNCERTAIN, Quality.BAD
+    assert qualities == [good, good, bad, good, good, bad, uncertain, good, good]
+
+
 def test_history_keeps_its_time_and_proves_nothing() -> None:
     talk = Talk()
     talk.birth()

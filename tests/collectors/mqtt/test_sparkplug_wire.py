@@ -60,6 +60,7 @@ def metrics(draw: st.DrawFn, *, plain: bool = False) -> Metric:
         at_ms=draw(st.integers(NOW_MS, NOW_MS + 10**9)),
         historical=False if plain else draw(st.booleans()),
         with_datatype=draw(st.booleans()),
+        quality=None if plain else draw(st.sampled_from([None, 192, 500, 0])),
     )
 
 
@@ -71,6 +72,7 @@ def test_it_reads_what_the_generated_classes_wrote(sent: list[Metric], seq: int 
         assert (metric.name or "", metric.alias, metric.time_ms) == (want.name, want.alias, want.at_ms)
         assert metric.historical is want.historical
         assert metric.null is (want.value is None)
+        assert metric.quality == (192 if want.quality is None else want.quality)
         if want.with_datatype:
             assert metric.datatype == want.datatype
         if want.value is None:
@@ -84,7 +86,10 @@ def test_it_reads_what_the_generated_classes_wrote(sent: list[Metric], seq: int 
             assert metric.value == want.value.encode()
             continue
         bound = Bound(0, want.datatype, 1.0, None)
-        value, _ = value_of(metric, bound)
+        value, quality = value_of(metric, bound)
+        if metric.quality != 192:
+            assert quality == Quality.BAD
+            continue
         if isinstance(want.value, float):
             assert struct.pack("<d", value) == struct.pack("<d", want.value) or math.isnan(want.value)
         else:
