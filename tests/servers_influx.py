@@ -169,8 +169,8 @@ class Influx1:
 
     def query(self, bucket: str, statement: str) -> list[dict[str, Any]]:
         """Series of one InfluxQL statement, asked past the service."""
-        arguments = urllib.parse.urlencode({"db": bucket, "q": statement, "epoch": "s"})
-        with urllib.request.urlopen(self._request(f"/query?{arguments}"), timeout=10) as answer:
+        arguments = urllib.parse.urlencode({"db": bucket, "q": statement, "epoch": "s"}).encode()
+        with urllib.request.urlopen(self._request("/query", arguments), timeout=10) as answer:
             result = json.loads(answer.read())["results"][0]
         assert "error" not in result, result
         series: list[dict[str, Any]] = result.get("series", [])

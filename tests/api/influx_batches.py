@@ -24,13 +24,14 @@ def troubled_batches(seed: int, count: int = 12, rows: int = 120) -> list[Append
     for position in range(1, count + 1):
         gateway = GATEWAYS[int(rng.integers(2))]
         earlier = [b for b in batches if b.gateway == gateway]
-        if earlier and rng.random() < 0.2:  # sent again under another sequence: some rows alike, some not
-            records = earlier[int(rng.integers(len(earlier)))].records
+        if earlier and rng.random() < 0.3:  # sent again under another sequence: some rows alike, some not
+            again = earlier[int(rng.integers(len(earlier)))]
+            table, records = again.devices, again.records
             changed = records.columns() | {"parts": np.where(rng.random(len(records)) < 0.3, 9, records.parts)}
             records = Records.from_columns(changed)
         else:
+            table = [devices[i] for i in rng.permutation(len(devices))]
             records = _records(rng, rows, len(devices))
-        table = [devices[i] for i in rng.permutation(len(devices))]
         batches.append(Append(position, gateway, table, records))
     return batches
 
