@@ -49,12 +49,19 @@ class GatewayConfig(StrictModel):
     """How the runtime works; every key may be left out."""
 
     window_s: int = 60
+    """每条记录的时长（秒），须整除 15 分钟。Length of a record's window, s: a divisor of 15 minutes."""
     checkpoint_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    """检查点间隔（秒）：断电最多少看这么久。Interval of checkpoints, s: at most this goes unwatched by a power cut."""
     presence_s: Annotated[float, Field(ge=0.2, le=10)] = 5.0
+    """在线状态上报间隔（秒），变化时立即上报。Interval of presence, s; a change is told at once."""
     data_dir: Path = DEFAULT_DATA_DIR
+    """待发库所在文件夹。Folder of the outbox."""
     profile_folders: tuple[Path, ...] = ()
+    """站点自己的型号文件夹，先于内置型号查找。Folders of the site's own profiles, searched before the built-in ones."""
     outbox_limit_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """待发库的容量上限（MiB），超出先丢最旧的并计数。Limit of the outbox, MiB; beyond it the oldest goes, counted."""
     keep_days: Annotated[int, Field(ge=0, le=400)] = 14
+    """已确认的批次保留几天，供县里恢复后再要。Days that confirmed batches are kept, for a county that was restored."""
 
     @field_validator("window_s")
     @classmethod

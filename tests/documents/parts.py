@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer.main
 
+import api.settings
+import gateway.config
 from api.register.csv_format import REGISTER_FILES
 from collectors.profiles import loader
 from metrics.record import RECORD_COLUMNS, Flag
@@ -55,6 +60,33 @@ def profile_caveats() -> str:
         notes = [*([p.source.note] if p.source.note else []), *p.caveats]
         lines += [f"- `{name}`: {note}" for note in notes]
     return "\n".join(lines)
+
+
+def _documented(module: ModuleType, class_name: str) -> Iterator[tuple[str, str, str]]:
+    """Name, default and attribute docstring of each field of a class, as its source says them."""
+    tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
+    found = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
+    for field, after in zip(found.body, [*found.body[1:], None], strict=True):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
+            said = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            default = str(getattr(module, class_name).model_fields[field.target.id].default)
+            yield (
+                field.target.id,
+                default.replace(f"{Path(module.__file__ or '').parent}/", ""),
+                " ".join(str(said).split()),
+            )
+
+
+def county_settings() -> str:
+    """The settings of the county service."""
+    rows = ((f"`PLANTPULSE_{n.upper()}`", f"`{d}`", said) for n, d, said in _documented(api.settings, "Settings"))
+    return _table(("设置 setting", "默认 default", "meaning"), rows)
+
+
+def gateway_settings() -> str:
+    """The keys below `gateway` in a plant's file."""
+    rows = ((f"`{n}`", f"`{d}`", said) for n, d, said in _documented(gateway.config, "GatewayConfig"))
+    return _table(("键 key", "默认 default", "meaning"), rows)
 
 
 def register_files() -> str:
@@ -120,6 +152,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "profile-caveats": profile_caveats,
     "register-files": register_files,
+    "county-settings": county_settings,
+    "gateway-settings": gateway_settings,
     "gateway-commands": gateway_commands,
     "county-commands": county_commands,
     "sim-commands": sim_commands,
