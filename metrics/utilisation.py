@@ -188,15 +188,22 @@ class Planned:
 
 
 def planned_busy(
-    records: Records, position: NDArray[np.int64] | None, calendar: Calendar, n_devices: int, from_day: int, to_day: int
+    records: Records,
+    position: NDArray[np.int64] | None,
+    calendar: Calendar,
+    n_devices: int,
+    from_day: int,
+    to_day: int,
+    as_of_s: int,
 ) -> Planned:
     """What each device did within its planned busy time of the local days `[from_day, to_day)`.
 
-    `records` as `metrics.days.day_states` takes them, of any days; `position` their places in the journal.
+    `records` as `metrics.days.day_states` takes them, of any days; `position` their places in the journal;
+    `as_of_s` the time of computation, s UTC: what is planned after it does not count yet.
     Raises ValueError for a calendar whose intervals are not whole quarter hours, overlap or name a device
     outside the table.
     """
-    from_s, to_s = local_day_start_s(from_day), local_day_start_s(to_day)
+    from_s, to_s = local_day_start_s(from_day), min(local_day_start_s(to_day), as_of_s)
     plan = _plan(calendar, n_devices, from_s, to_s)
     inside = (records.start >= from_s) & (records.start < to_s)
     if len(plan):

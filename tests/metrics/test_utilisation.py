@@ -20,6 +20,7 @@ from metrics.utilisation import (
 )
 from tests.metrics.records import DAY, START_S, records
 
+LATER_S = START_S + 10 * 86_400
 H = 36_000  # an hour in 0.1 s
 
 
@@ -78,7 +79,7 @@ def test_planned_busy_time_bounds_availability() -> None:
     # Planned: 15 min of device 0 and nothing of device 1. In them: 8 min running, 3 idle, 2 fault, 2 nobody knows.
     day = minutes(*[RUN] * 8, *[IDLE] * 3, *[FAULT] * 2, BLIND, MISSING, *[RUN] * 30)
     calendar = Calendar(np.array([0]), np.array([START_S]), np.array([START_S + 900]))
-    got = planned_busy(records(*day, *minutes(RUN, device=1)), None, calendar, 2, DAY, DAY + 1)
+    got = planned_busy(records(*day, *minutes(RUN, device=1)), None, calendar, 2, DAY, DAY + 1, LATER_S)
     assert got.planned.tolist() == [9000, 0]
     assert got.running.tolist() == [4800, 0]
     assert got.unknown.tolist() == [1200, 0]
@@ -89,10 +90,18 @@ def test_planned_busy_time_bounds_availability() -> None:
     assert np.isnan(iso_22400(got.elements(nothing, nothing)).availability).all()  # two minutes are unknown
 
 
+def test_what_is_planned_for_later_does_not_count_yet() -> None:
+    calendar = Calendar(np.array([0]), np.array([START_S]), np.array([START_S + 4 * 900]))
+    got = planned_busy(records(*minutes(*[RUN] * 20)), None, calendar, 1, DAY, DAY + 1, START_S + 1200)
+    assert (got.planned.tolist(), got.running.tolist()) == ([12_000], [12_000])
+    early = planned_busy(records(RUN), None, calendar, 1, DAY, DAY + 1, START_S - 5)
+    assert (early.planned.tolist(), early.running.tolist()) == ([0], [0])
+
+
 def test_elements_from_states() -> None:
     rows = [row | {"parts": 2} for row in (*[RUN] * 10, *[IDLE] * 3, *[FAULT] * 2)]
     calendar = Calendar(np.array([0]), np.array([START_S]), np.array([START_S + 900]))
-    got = planned_busy(records(*minutes(*rows)), None, calendar, 1, DAY, DAY + 1)
+    got = planned_busy(records(*minutes(*rows)), None, calendar, 1, DAY, DAY + 1, LATER_S)
     kpis = iso_22400(got.elements(np.array([150]), np.array([24])))
     # 30 pieces of 15 s in 10 min of production: effectiveness 450/600. 24 good of 30.
     assert kpis.availability.tolist() == [10 / 15]
@@ -106,7 +115,7 @@ def test_a_record_sent_twice_and_a_supplement_count_once_in_the_plan() -> None:
     row = {"start": START_S, "connected": 300, "running": 300}
     late = {"start": START_S, "part": 1, "running": 500}
     calendar = Calendar(np.array([0]), np.array([START_S]), np.array([START_S + 900]))
-    got = planned_busy(records(row, row, late), np.array([0, 1, 2]), calendar, 1, DAY, DAY + 1)
+    got = planned_busy(records(row, row, late), np.array([0, 1, 2]), calendar, 1, DAY, DAY + 1, LATER_S)
     assert got.running.tolist() == [600]  # capped at the window
 
 
@@ -122,7 +131,7 @@ def test_a_record_sent_twice_and_a_supplement_count_once_in_the_plan() -> None:
 def test_a_wrong_calendar_is_refused(intervals: list[tuple[int, int, int]], message: str) -> None:
     device, start, end = (np.array(c) for c in zip(*intervals, strict=True))
     with pytest.raises(ValueError, match=message):
-        planned_busy(records(RUN), None, Calendar(device, START_S + start, START_S + end), 1, DAY, DAY + 1)
+        planned_busy(records(RUN), None, Calendar(device, START_S + start, START_S + end), 1, DAY, DAY + 1, LATER_S)
 
 
 def test_state_shares_and_the_running_share_of_known_time() -> None:
@@ -247,4 +256,4 @@ def test_no_records_give_no_figures() -> None:
     assert np.isnan(peak_demand(load_profile(nothing, None, 2, START_S, START_S + 900)).demand_kw).all()
     assert np.isnan(idle_energy(nothing, None, 1).share()).all()
     calendar = Calendar(*(np.empty(0, np.int64) for _ in range(3)))
-    assert planned_busy(nothing, None, calendar, 1, DAY, DAY + 1).planned.tolist() == [0]
+    assert planned_busy(nothing, None, calendar, 1, DAY, DAY + 1, LATER_S).planned.tolist() == [0]
