@@ -79,13 +79,19 @@ def _documented(module: ModuleType, class_name: str) -> Iterator[tuple[str, str,
 
 def county_settings() -> str:
     """The settings of the county service."""
-    rows = ((f"`PLANTPULSE_{n.upper()}`", f"`{d}`", said) for n, d, said in _documented(api.settings, "Settings"))
+    rows = (
+        (f"`PLANTPULSE_{n.upper()}`", f"`{d}`" if d not in ("", "None") else "", said)
+        for n, d, said in _documented(api.settings, "Settings")
+    )
     return _table(("设置 setting", "默认 default", "meaning"), rows)
 
 
 def gateway_settings() -> str:
     """The keys below `gateway` in a plant's file."""
-    rows = ((f"`{n}`", f"`{d}`", said) for n, d, said in _documented(gateway.config, "GatewayConfig"))
+    rows = (
+        (f"`{n}`", f"`{d}`" if d not in ("", "None") else "", said)
+        for n, d, said in _documented(gateway.config, "GatewayConfig")
+    )
     return _table(("键 key", "默认 default", "meaning"), rows)
 
 
