@@ -180,6 +180,7 @@ class ModbusCollector:
             await self._wait_for_next()
 
     async def _wait_for_next(self) -> None:
+        await self._link.settle()
         wait_ns = self._next_due_ns() - self._clock()
         if wait_ns > _LONGEST_WAIT_NS:
             await self._sleep(_LONGEST_WAIT_NS / _NS)

@@ -147,6 +147,11 @@ class Link:
         self.missed_in_a_row = 0
         return reply
 
+    async def settle(self) -> None:
+        """Clear what is in doubt now, while there is time, instead of before the next request. Raises LinkError."""
+        if self._stale:
+            await self._freshen()
+
     async def _freshen(self) -> None:
         """Make sure that nothing sent before can be taken for a reply to come. Raises LinkError."""
         self.reopened += 1

@@ -14,7 +14,7 @@ import traceback
 from tests.benchmarks.measure import machine
 
 GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
-MORE_MODULES = {"collectors": ("bench_collectors_mqtt",)}
+MORE_MODULES = {"collectors": ("bench_collectors_mqtt", "bench_collectors_modbus")}
 """Beyond `bench_<group>`."""
 
 

@@ -88,6 +88,9 @@ class ScriptedLink:
     def close(self) -> None:
         self.closed += 1
 
+    async def settle(self) -> None:
+        pass
+
     async def ask(self, unit: int, pdu: bytes, reply_bytes: int | None, timeout_s: float) -> bytes:
         if pdu[0] == 0x2B:
             self.asked.append(Asked(self.time.since_start_s, unit, pdu[0], 0, 0))
