@@ -20,7 +20,7 @@ from api.store.influxdb import InfluxDBStore
 from api.store.port import Append, StoreError
 from metrics.days import day_states
 from metrics.record import RECORD_COLUMNS, Records, local_day
-from tests.api.influx_batches import DAY, GATEWAYS, append_in_groups, digests, troubled_batches
+from tests.api.influx_batches import DAY, GATEWAYS, KEYS, append_in_groups, digests, troubled_batches
 from tests.servers_influx import Influx1, influx_1
 
 
@@ -112,7 +112,9 @@ def test_a_write_that_fails_anywhere_is_written_again_to_the_same_points(
         except StoreError:
             failures += 1
             assert store.applied() in (before, before + 3)
-            assert sum(len(b.records) for b in batches if b.position <= store.applied()) == store.rows()
+            applied = sum(len(b.records) for b in batches if b.position <= store.applied())
+            assert applied == store.rows()
+            assert applied == sum(len(r.records) for r in store.read_days(KEYS)), "what failed is not read"
     failing.fail_at = 0
     append_in_groups(store, batches, 6)
     assert failures > 5
