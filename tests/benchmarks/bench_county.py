@@ -9,13 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from api.store.duckdb import DuckDBStore
+from api.store.port import Append
 from gateway.wire import CONTENT_TYPE_MSGPACK, DeviceRef, encode, ingest_message
-from metrics.record import Records
+from metrics.record import Records, local_day_start_s
 from tests.benchmarks.bench_gateway import EPOCH, START_S, plant_minutes
+from tests.benchmarks.county_data import DAY
 from tests.benchmarks.measure import Line, at_most
 
 CONNECTIONS = 8
@@ -112,4 +116,48 @@ async def _send(hello: dict[str, Any], bodies: list[tuple[str, bytes]]) -> None:
         await asyncio.gather(*(work(session) for _ in range(CONNECTIONS)))
 
 
-BENCHMARKS = (ingest,)
+def record_disk(*, long: bool) -> Iterator[Line]:
+    """A whole day of a plant's records: bytes each in the open file and in the sealed one."""
+    devices = 500 if long else 100
+    batches = 1440 // MINUTES
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.duckdb"
+        store = DuckDBStore(path)
+        for i in range(batches):
+            minutes = plant_minutes(devices, MINUTES, seed=i)
+            start = minutes.start - START_S + local_day_start_s(DAY) + 60 * MINUTES * i
+            records = Records(**{**minutes.columns(), "start": start})
+            store.append([Append(i + 1, "gw-0", [f"device-{k}" for k in range(devices)], records)], i + 1)
+        store.close()  # writes the write-ahead file into the database
+        n = devices * 1440
+        open_bytes = path.stat().st_size / n
+        store = DuckDBStore(path)
+        began = time.process_time()
+        store.seal(DAY + 1)
+        seal_us = (time.process_time() - began) / n * 1e6
+        store_rows = store.rows()
+        sealed_bytes = sum(file.stat().st_size for file in path.with_name("records-sealed").iterdir()) / n
+        store.close()
+    assert store_rows == n
+    yield at_most("county.record_disk", sealed_bytes, "bytes", 4.0, f"sealed Parquet; {seal_us:.2f} us CPU a record")
+    yield at_most("county.record_disk", open_bytes, "bytes", 13.0, "open day")
+
+
+def rebuild(*, long: bool) -> Iterator[Line]:
+    """A county whose store was lost: how long until it takes a batch, and until its days are as they were."""
+    records = 20_000_000 if long else 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        told = json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "tests.benchmarks.county_rebuild", folder, str(records)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            ).stdout
+        )
+    assert told["same"], "the digests differ"
+    made = f"{records / 1e6:.0f} million records applied again, same digests after {told['rebuilt_s']:.1f} s"
+    yield at_most("county.rebuild", told["ingest_s"], "s", 60.0, f"until a batch is acknowledged; {made}")
+
+
+BENCHMARKS = (ingest, record_disk, rebuild)
