@@ -251,9 +251,9 @@ def _stuck(seen: _Seen, counter: str) -> Iterable[Finding]:
     cumulated = np.concatenate((np.zeros(1, np.int64), np.cumsum(w.running)))
     ran = cumulated[heads + counts] - cumulated[heads]
     group = seen.group[heads]
-    others = running[group] - ran
+    # By the mean over all its running time, standstill included: too little rather than too much.
     expected = np.zeros(len(heads))
-    np.divide(totals[group] * ran.astype(np.float64), others, out=expected, where=others > 0)
+    np.divide(totals[group] * ran.astype(np.float64), running[group], out=expected, where=running[group] > 0)
     moves = totals[group] > 0
     least_s = np.where(moves, STUCK_S, STUCK_SILENT_S)
     stuck = (ran >= least_s * TENTHS_PER_S) & (~moves | (expected >= STUCK_STEPS * step[group]))
