@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from os.path import realpath
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 MODBUS_PORT: Final = 502
 BAUDRATES: Final = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 _SERIAL_KEYS: Final = ("baudrate", "parity", "stop_bits")
+_NUMBERED: Final = re.compile(r"/dev/tty(USB|ACM)\d+$")
 
 Kind = Literal["tcp", "rtu-tcp", "serial"]
 
@@ -39,6 +42,18 @@ class LinkAddress:
     def place(self) -> tuple[str, int | str]:
         """What two addresses share when they lead to the same socket or line, whatever the line is called."""
         return (self.host, self.port) if self.kind != "serial" else ("", realpath(self.path))
+
+
+_BY_ID: Final = Path("/dev/serial/by-id")
+
+
+def lasting_name(address: LinkAddress, by_id: Path = _BY_ID) -> str | None:
+    """For a line named by the order in which adapters were plugged (/dev/ttyUSB0): the name that stays with the
+    adapter, blank where the system has none; None for a line that has a lasting name, and for a network."""
+    if address.kind != "serial" or not _NUMBERED.match(address.path):
+        return None
+    names = sorted(name for name in by_id.glob("*") if realpath(name) == realpath(address.path))
+    return str(names[0]) if names else ""
 
 
 def parse_address(address: str) -> LinkAddress:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from collectors.modbus.address import lasting_name
 from collectors.modbus.device import PolledDevice, Schedule, of_export, reading_of
 from collectors.modbus.framing import DoubtError
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
@@ -77,7 +78,7 @@ class ModbusCollector:
         self._probed = True
         self._put_off_ns = _PUT_OFF_CYCLES * min(s.every_ns for d in devices for s in d.schedules)
         self._asked_for: set[int] = set()
-        self._announced = False
+        self._announced = self._told_of_name = False
         self._failure: LinkError | None = None
         self._samples: list[tuple[str, Samples]] = []
         self._proofs: list[Proof] = []
@@ -93,6 +94,7 @@ class ModbusCollector:
         self._todo.clear()
         self._probed = True
         await self._link.open()
+        self._tell_of_name()
         if self._connect_pause_s:
             await self._sleep(self._connect_pause_s)
         now_ns = self._clock()
@@ -100,6 +102,23 @@ class ModbusCollector:
             for schedule in device.schedules:
                 # the first poll at once, the next ones on the beat
                 schedule.due_ns = now_ns
+
+    def _tell_of_name(self) -> None:
+        """Tell once that a line's name may belong to another adapter after the next start."""
+        name = None if self._told_of_name else lasting_name(self._link.address)
+        self._told_of_name = True
+        if name is None:
+            return
+        self._troubles.append(
+            Trouble(
+                self.link,
+                "modbus.unstable-path",
+                f"{self._link.address.path} 按插入顺序编号，重启或换口后可能变成另一个转换器。",
+                f"{self._link.address.path} is numbered by plugging order: after a restart it may be another adapter.",
+                f"请改用 {name or '/dev/serial/by-id/ 下的名称'}。",
+                f"use {name or 'its name below /dev/serial/by-id/'}.",
+            )
+        )
 
     async def read(self) -> Batch:
         """Poll until there is something to hand over. LinkError: the link is lost."""

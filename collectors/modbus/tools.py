@@ -137,7 +137,12 @@ async def scan(address: str, seconds: float, clock: Clock, profile_folders: Sequ
         for unit in range(1, _LAST_UNIT + 1):
             if clock() >= until_ns:
                 break
-            one = await _look_at(link, unit, candidates)
+            try:
+                one = await _look_at(link, unit, candidates)
+            except LinkError:
+                # some devices hang up on a unit id that is not theirs
+                await link.open()
+                continue
             if one is not None:
                 found.append(one)
     finally:

@@ -274,6 +274,17 @@ class CollectorContract(ABC):
                 assert int(samples.received_ns.max()) <= after_ns
                 assert np.all(samples.source_ns >= 0)
 
+    async def test_source_times_are_the_device_s_own_or_none(self, plant: Plant, watch: Watch) -> None:
+        """A protocol without time gives 0; one with time gives the device's, of now and not of its start."""
+        await watch.collector.connect()
+        await watch.until(lambda log: log.has_samples_of(*plant.devices))
+        log = await watch.until(lambda log: log.has_samples_of(*plant.devices))
+        for batch in log.batches:
+            for _, samples in batch.samples:
+                given = samples.source_ns != 0
+                apart_ns = np.abs(samples.source_ns[given] - samples.received_ns[given])
+                assert (apart_ns < 600 * 10**9).all()
+
     async def test_proofs_come_while_alive_and_end_when_unplugged(self, plant: Plant, watch: Watch) -> None:
         await watch.collector.connect()
         log = await watch.until(lambda log: log.has_proof_of(*plant.devices))

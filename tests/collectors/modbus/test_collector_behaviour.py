@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from collectors.base import Collector
+from collectors.modbus.address import parse_address
 from collectors.modbus.collector import ModbusCollector
 from collectors.modbus.framing import DoubtError
 from collectors.modbus.link import SilentError
@@ -381,3 +382,17 @@ async def test_two_devices_of_one_unit_share_its_silence(link: ScriptedLink, tim
     await reader.until_s(1.9)
     assert len(link.polls(1)) == 1, "the second device need not wait for a time-out of its own"
     assert len(link.polls(2)) == 2
+
+
+async def test_a_line_without_a_lasting_name_is_told_once(time: Time, profiles: Path) -> None:
+    link = ScriptedLink(time, words_of_unit)
+    link.address = parse_address("modbus-rtu:///dev/ttyUSB0?baudrate=9600")
+    collector = scripted_collector(profiles, link, [("d1", "word", 1)])
+    reader = await connected(collector, time)
+    await reader.until_s(1.5)
+    await collector.close()
+    await collector.connect()
+    await reader.until_s(3.5)
+    (told,) = reader.troubles("modbus-rtu:///dev/ttyUSB0?baudrate=9600")
+    assert told.code == "modbus.unstable-path"
+    assert "by-id" in told.next_en

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from collectors.modbus.address import LinkAddress, parse_address
+from collectors.modbus.address import LinkAddress, lasting_name, parse_address
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.factory import collectors_for
 from collectors.model import ConfigError
@@ -121,6 +121,16 @@ def test_one_line_under_two_names_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as failure:
         collectors(entry("a", f"modbus-rtu://{port}{settings}"), entry("b", f"modbus-rtu://{other}{settings}", unit=2))
     assert failure.value.code == "modbus.mixed-link"
+
+
+def test_a_line_numbered_by_plugging_order_is_told_its_lasting_name(tmp_path: Path) -> None:
+    numbered = parse_address("modbus-rtu:///dev/ttyUSB7")
+    assert lasting_name(numbered, tmp_path) == ""
+    (tmp_path / "usb-FTDI_1234").symlink_to("/dev/ttyUSB7")
+    (tmp_path / "usb-Other_99").symlink_to("/dev/ttyUSB8")
+    assert lasting_name(numbered, tmp_path) == str(tmp_path / "usb-FTDI_1234")
+    assert lasting_name(parse_address("modbus-rtu:///dev/serial/by-id/usb-FTDI_1234"), tmp_path) is None
+    assert lasting_name(parse_address("modbus-tcp://192.0.2.1"), tmp_path) is None
 
 
 def test_profiles_that_want_different_line_settings_need_them_in_the_address() -> None:

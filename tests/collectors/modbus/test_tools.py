@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 
@@ -99,9 +100,63 @@ async def test_scan_finds_every_unit_and_tells_the_models_apart(simulator: Modbu
     assert simulator.writes == 0
 
 
+async def test_scan_believes_a_device_that_names_its_model_and_reads_the_others() -> None:
+    """Two maps that plausible readings cannot tell apart, and one that is dead: the name decides."""
+    units = {
+        1: ("iem3000", Machine("m1", "meter-electricity", manufacturer="Schneider Electric", model="METSEPM5110")),
+        2: ("iem3000", Machine("m2", "meter-electricity", manufacturer="Schneider Electric", model="iEM3155")),
+        3: ("iem3000", Machine("m3", "meter-electricity", manufacturer="Another", model="X1")),
+    }
+    station = ModbusStation(units, Ledger())
+    await station.start()
+    try:
+        found = {one.unit: one for one in await scan(station.address, 1.5, time.time_ns)}
+    finally:
+        await station.stop()
+    assert {unit: one.profile for unit, one in found.items()} == {
+        1: "schneider-pm5000",
+        2: "schneider-iem3000",
+        3: "schneider-iem3000",
+    }
+    assert found[3].identity.manufacturer == "Another", "what it says of itself is shown as it is"
+
+
+@pytest.mark.parametrize("framing", ["rtu", "serial"])
+async def test_scan_finds_units_on_a_line(framing: Literal["rtu", "serial"]) -> None:
+    units = {
+        1: ("sdm630", Machine("m1", "meter-electricity")),
+        3: ("dtsu666", Machine("m3", "meter-electricity", seed=3)),
+    }
+    station = ModbusStation(units, Ledger(), framing=framing)
+    await station.start()
+    try:
+        found = await scan(station.address, 2.5, time.time_ns)
+    finally:
+        await station.stop()
+    assert [(one.unit, one.profile) for one in found] == [(1, "eastron-sdm630"), (3, "chint-dtsu666")]
+    assert station.writes == 0
+
+
 async def test_scan_ends_in_time_and_refuses_an_address_that_is_none(simulator: ModbusStation) -> None:
     started = time.monotonic()
     await scan(simulator.address, 0.5, time.time_ns)
     assert time.monotonic() - started < 2
     with pytest.raises(ConfigError, match="host:port"):
         await scan("modbus-tcp://:502", 1, time.time_ns)
+
+
+async def test_scan_goes_on_after_a_device_that_hangs_up_on_foreign_units() -> None:
+    class Strict(ModbusStation):
+        def answer(self, unit: int, pdu: bytes) -> bytes | None:
+            if unit not in self.units:
+                for writer in self._writers:
+                    writer.transport.abort()
+            return super().answer(unit, pdu)
+
+    station = Strict({3: ("sdm630", Machine("m3", "meter-electricity"))}, Ledger())
+    await station.start()
+    try:
+        found = await scan(station.address, 1.0, time.time_ns)
+    finally:
+        await station.stop()
+    assert [one.unit for one in found] == [3]
