@@ -158,6 +158,9 @@ class JsonCollector:
         for family in self._families:
             candidate = family.candidate(message.topic)
             if candidate is None:
+                if family.is_status(message.topic):
+                    self._count("status_of_unknown_device", 1)
+                    return _IGNORED
                 continue
             if message.retained:
                 self._count("retained_of_unknown_device", 1)

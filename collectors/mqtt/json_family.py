@@ -32,6 +32,7 @@ class JsonFamily:
         self.topics = list(dict.fromkeys(topic.replace("{topic}", self._topic) for topic in (*own, *status)))
         """Filters to subscribe to."""
         self._patterns = [_pattern(topic) for topic in dict.fromkeys(t.replace("{topic}", self._topic) for t in own)]
+        self._status_patterns = [_pattern(topic.replace("{topic}", self._topic)) for topic in status]
         self.members: dict[str, JsonDevice] = {}
         """Devices found so far, by name."""
 
@@ -58,6 +59,10 @@ class JsonFamily:
                 name = _name(found.groups())
                 return name, JsonDevice(self._entry, self._profile, topic=own, name=name)
         return None
+
+    def is_status(self, topic: str) -> bool:
+        """Whether a device of this entry says on `topic` that it comes or goes, which alone makes it no device."""
+        return any(pattern.fullmatch(topic) for pattern in self._status_patterns)
 
     def admit(self, name: str, device: JsonDevice) -> bool:
         """Take the device in. False where another topic has the same name already."""

@@ -218,9 +218,11 @@ async def test_every_name_at_a_wildcard_is_a_device(mosquitto: Mosquitto, data_d
     try:
         async with Client(mosquitto) as somebody:
             somebody.publish("plant/scrapped/status", parts % 1, qos=1, retain=True)
+            somebody.publish("plant/scrapped/status/online", b'{"online": false}', qos=1, retain=True)
             await collector.connect()
             watch = Watch(collector)
-            log = await watch.until(lambda log: log.shed.get("retained_of_unknown_device", 0) == 1)
+            log = await watch.until(lambda log: sum(log.shed.values()) == 2)
+            assert log.shed == {"retained_of_unknown_device": 1, "status_of_unknown_device": 1}
             assert set(log.devices) == {"edm-1"}
             for name in ("press-1", "press-2", "edm-1"):
                 somebody.publish(f"plant/{name}/status", parts % 5, qos=1)
