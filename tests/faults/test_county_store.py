@@ -334,3 +334,62 @@ def test_a_full_disk_while_sealing_loses_nothing(tmp_path: Path) -> None:
     assert told["kept"] == [72_000, [], []]
     assert told["sealed"] == [TODAY - 4]
     assert (told["read"], told["after"], told["error"], told["answer"]) == (72_000, 72_001, "", "journalled")
+
+
+FULL_STORE = """
+import asyncio, json, os, subprocess, sys
+from pathlib import Path
+from tests.api.county_fixtures import NOW_S, minutes, running_county
+
+async def main(folder, disk):
+    disk.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)], check=True)
+    async with running_county(folder, store_url=f"duckdb:///{disk}/records.duckdb") as county:
+        gateway = county.gateway()
+        devices = [f"d-{k}" for k in range(4)]
+        sent = 0
+
+        async def send():
+            nonlocal sent
+            records = minutes(sent % 4, NOW_S - 86_400 + 600 * sent, 10)
+            assert (await gateway.send(devices, records)).result == "journalled"
+            sent += 1
+
+        for _ in range(5):
+            await send()
+        await county.settle()
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file:
+            while file.write(bytes(min(65_536, os.statvfs(disk).f_bavail * 4096))):
+                pass
+        for _ in range(20):
+            await send()
+        async with asyncio.timeout(20):
+            while not county.county.applier.last_error:
+                await asyncio.sleep(0.05)
+        said = county.county.applier.last_error
+        health = (await county.client.get("/healthz")).json()
+        for _ in range(5):
+            await send()
+        filler.unlink()
+        await county.settle()
+        aside = [p.name for p in disk.glob("*.damaged-*")]
+        print(json.dumps([said, health["ready"], county.county.store.rows(), sent, aside]))
+
+asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+"""
+
+
+def test_ingest_goes_on_while_the_stores_disk_is_full_and_the_store_catches_up(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", FULL_STORE, str(tmp_path / "county"), str(tmp_path / "disk")],
+        timeout=90,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said, ready, rows, sent, aside = json.loads(done.stdout.splitlines()[-1])
+    assert "No space left" in said
+    assert ready
+    assert (rows, sent, aside) == (300, 30, [])
