@@ -80,6 +80,7 @@ class Housekeeping:
         A clock that is years ahead must not empty the store: days count from the newest one that has records.
         """
         if not isinstance(self._store, EmbeddedStore):
+            self._finish()
             return
         days = [*self._store.sealed_days(), *self._store.hot_days()]
         before = min(self._today(), max(days, default=0) + 1) - self._record_days
@@ -87,6 +88,15 @@ class Housekeeping:
             return
         self._final.finish_before(before, self._applier.applied)
         log.info("records_expired", days=len(self._store.expire(before)))
+
+    def _finish(self) -> None:
+        """Make old days final where the engine drops records by a retention of its own: it may have half a day left."""
+        newest = self._rollup.newest_day()
+        if newest is None or not self._applier.known:
+            return
+        before = min(self._today(), newest + 1) - self._record_days
+        if not self._rollup.dirty_before(before):
+            self._final.finish_before(before, self._applier.applied)
 
     def _drop(self) -> None:
         dropped = self._journal.drop_before(self._applier.applied)

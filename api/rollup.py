@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 import zstandard
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -123,6 +123,11 @@ class Rollup:
         """Whether a day before `day` waits."""
         with self._engine.connect() as connection:
             return connection.execute(select(DirtyDay.day).where(DirtyDay.day < day).limit(1)).first() is not None
+
+    def newest_day(self) -> int | None:
+        """The latest local day that has a state; None where none has."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.max(DeviceDay.day))).scalar()
 
     def dirty(self) -> int:
         """How many days wait."""

@@ -108,3 +108,30 @@ async def test_what_influxdb_refuses_is_shown_by_health_and_metrics(tmp_path: Pa
             assert str(tmp_path / "store" / "influxdb-refused.lp") in checks["store_set_aside"]
             assert "plantpulse_records_set_aside 3\n" in (await county.client.get("/metrics")).text
             assert county.county.store.rows() == 10
+
+
+async def test_days_older_than_the_retention_are_final_whatever_influxdb_still_has(tmp_path: Path) -> None:
+    with influx_1() as server:
+        server.bucket("county")
+        clock = HandClock()
+        async with running_county(
+            tmp_path, clock, store_url=server.url("county"), store_token_file=server.token_file, record_days=31
+        ) as county:
+            gateway = county.gateway()
+            await gateway.send(["a"], minutes(0, NOW_S - 600, 5))
+            await settle(county)
+            before = days(county)
+            clock.advance(400 * 86_400)
+            await asyncio.to_thread(county.county.housekeeping.run)
+            await gateway.send(["a"], minutes(0, NOW_S - 300, 2))
+            await settle(county)
+            assert days(county) != before, "a clock that is ahead makes nothing final"
+            await gateway.send(["a"], minutes(0, NOW_S + 60 * 86_400, 1))
+            await settle(county)
+            await asyncio.to_thread(county.county.housekeeping.run)
+            before = days(county)
+            await gateway.send(["a"], minutes(0, NOW_S - 900, 5))
+            await settle(county)
+            assert days(county) == before
+            (late,) = county.county.journal.kept.too_late(10)
+            assert (late.gateway, late.device, late.rows) == ("gw-1", "a", 5)
