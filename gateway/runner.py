@@ -9,7 +9,7 @@ import signal
 import sqlite3
 from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from gateway.account import Row
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.config import ENTRY_MODELS, PlantConfig
 from gateway.links import Link, make_links
-from gateway.outbox import Outbox, OutboxError, OutboxThread
+from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.windows import NO_FLAGS, Windows
@@ -37,6 +37,7 @@ STATUS_S: Final = 2.0
 CLOSE_TIMEOUT_S: Final = 2.0
 DRAIN_S: Final = 20.0
 RESTART_MOST_S: Final = 60.0
+DISK_RETRY_S: Final = 5.0
 MAX_UNWRITTEN_ROWS: Final = 100_000
 """Records held in memory while the disk takes none."""
 _YIELD_EVERY: Final = 32
@@ -348,6 +349,7 @@ class Gateway:
                 self.windows.shed["disk_not_writable"] += surplus
             return
         self.troubles.clear("outbox")
+        self._tell_of_damage()
         self._unwritten = self._unwritten[len(rows) :]
         for device in list(self._unannounced.values()):
             await self._introduce(device)
@@ -359,6 +361,19 @@ class Gateway:
                 ack()
             except Exception:  # noqa: BLE001 (the samples are safe; the link tells of its own trouble)
                 _log.exception("acknowledgement failed")
+
+    def _tell_of_damage(self) -> None:
+        if (found := self.thread.outbox.salvaged) is not None:
+            self.troubles.report(
+                Trouble(
+                    "outbox/damage",
+                    "outbox_damaged",
+                    found.zh,
+                    found.en,
+                    "请更换存储卡；把搁置的文件交给软件维护方查看。",
+                    "Replace the card; have the maintainers look at the file that was set aside.",
+                )
+            )
 
     def _report_disk(self, error: Exception) -> None:
         self.troubles.report(
@@ -417,6 +432,7 @@ class Gateway:
             "records_sent": self.uplink.sent_rows,
             "batches_unsent": depth.unsent,
             "batches_set_aside": depth.poisoned,
+            "set_aside": [batch._asdict() for batch in depth.set_aside],
             "records_dropped": depth.dropped_rows,
             "last_contact_ns": self.uplink.last_contact_ns,
             "connected_devices": sum(d.connected for d in devices),
@@ -472,8 +488,32 @@ async def run(
     settings = config.gateway
     clock = TimeLine()
     made = links(clock) if links is not None else make_links(config, clock)
-    with only_one(settings.data_dir):
-        return await _run(config, options or Options(), clock, made)
+    waiting = False
+    while True:
+        with ExitStack() as held:
+            try:
+                held.enter_context(only_one(settings.data_dir))
+                outbox = _open_outbox(config)
+            except (DiskError, OSError) as error:
+                # Started again and again by its supervisor it would do no better: it waits for the disk.
+                if not waiting:
+                    _log.error(
+                        "the data folder cannot be used: waiting", folder=str(settings.data_dir), error=str(error)
+                    )
+                waiting = True
+            else:
+                return await _run(config, options or Options(), clock, made, outbox)
+        await asyncio.sleep(DISK_RETRY_S)
+
+
+def _open_outbox(config: PlantConfig) -> Outbox:
+    settings = config.gateway
+    return Outbox(
+        settings.data_dir / "outbox.sqlite3",
+        config.site,
+        limit_bytes=settings.outbox_limit_mb * 1024 * 1024,
+        keep_s=settings.keep_days * 86_400,
+    )
 
 
 @contextmanager
@@ -494,14 +534,7 @@ def only_one(data_dir: Path) -> Iterator[None]:
         yield
 
 
-async def _run(config: PlantConfig, options: Options, clock: TimeLine, made: Sequence[Link]) -> int:
-    settings = config.gateway
-    outbox = Outbox(
-        settings.data_dir / "outbox.sqlite3",
-        config.site,
-        limit_bytes=settings.outbox_limit_mb * 1024 * 1024,
-        keep_s=settings.keep_days * 86_400,
-    )
+async def _run(config: PlantConfig, options: Options, clock: TimeLine, made: Sequence[Link], outbox: Outbox) -> int:
     thread = OutboxThread(outbox)
     try:
         saved = read_checkpoint(outbox)

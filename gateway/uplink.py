@@ -42,6 +42,9 @@ LIVE_PAUSE_S: Final = 0.25
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 TOO_LARGE: Final = 413
 _REFUSALS: Final = frozenset({400, 415, 422})
+_MAX_FAILURES: Final = 1000
+_FAILS_ALWAYS: Final = 3
+"""A batch at which the county fails (500) this often, while it takes others, is taken as refused."""
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -49,9 +52,11 @@ A = TypeVar("A", bound=msgspec.Struct)
 class _LaterError(Exception):
     """Not now: try again after `after_s`."""
 
-    def __init__(self, trouble: Trouble, after_s: float | None = None) -> None:
+    def __init__(self, trouble: Trouble, after_s: float | None = None, *, failed: bool = False) -> None:
         super().__init__(trouble.en)
         self.trouble, self.after_s = trouble, after_s
+        self.failed = failed
+        """Whether the county itself failed at what was sent (500)."""
 
 
 class _PoisonError(Exception):
@@ -90,6 +95,10 @@ class Uplink:
         self.refused_rows = 0
         self.held_rows = 0
         self.poisoned = 0
+        """Rows set aside since the start."""
+        self._failures: dict[int, tuple[int, int]] = {}
+        """By a batch's ordinal: how often the county failed at it, and `_taken` when it first did."""
+        self._taken = 0
         self.conflicts = 0
         self.resent = 0
         self.last_contact_ns = 0
@@ -186,13 +195,36 @@ class Uplink:
         try:
             answer = await self._post("ingest", batch.body, IngestAnswer)
         except _PoisonError as error:
-            self.poisoned += 1
-            self._report_poison(f"{batch.epoch}/{batch.sequence}", str(error))
-            await self._outbox.call(outbox.mark_poisoned, batch.ordinal, self._clock(), str(error)[:500])
+            await self._refuse(batch, str(error))
             return True
+        except _LaterError as later:
+            if not later.failed or not self._fails_always(batch):
+                raise
+            await self._refuse(batch, str(later))
+            return True
+        self._failures.pop(batch.ordinal, None)
+        self._taken += 1
         await self._settle(batch, answer)
         self.depth = await self._outbox.call(outbox.depth)
         return True
+
+    def _fails_always(self, batch: Pending) -> bool:
+        """Whether the county fails at this batch alone: again and again, while it takes others."""
+        if len(self._failures) > _MAX_FAILURES:
+            self._failures.clear()
+        times, taken = self._failures.get(batch.ordinal, (0, self._taken))
+        self._failures[batch.ordinal] = (times + 1, taken)
+        if times + 1 < (1 if batch.suspect_ns else _FAILS_ALWAYS) or taken == self._taken:
+            return False
+        del self._failures[batch.ordinal]
+        return True
+
+    async def _refuse(self, batch: Pending, reason: str) -> None:
+        rows = await self._outbox.call(self._outbox.outbox.refuse, batch.ordinal, self._clock(), reason[:500])
+        if rows:
+            self.poisoned += rows
+            self._report_poison(f"{batch.epoch}/{batch.sequence}", reason)
+        self.depth = await self._outbox.call(self._outbox.outbox.depth)
 
     async def _settle(self, batch: Pending, answer: IngestAnswer) -> None:
         outbox = self._outbox.outbox
@@ -231,8 +263,12 @@ class Uplink:
                     "Report this line to the maintainers of the software.",
                 )
             )
+        resent = 0
         for missing in answer.missing:
-            self.resent += await self._outbox.call(outbox.resend, missing.epoch, missing.first, missing.last)
+            resent += await self._outbox.call(outbox.resend, missing.epoch, missing.first, missing.last)
+        if resent:  # a county that lacks what it had confirmed was restored: it may lack announcements too
+            self.resent += resent
+            await self._outbox.call(outbox.announce_again)
 
     def _report_poison(self, what: str, reason: str) -> None:
         self._troubles.report(
@@ -280,7 +316,7 @@ class Uplink:
         except OSError:
             return  # the one in memory may still be good
 
-    async def _post(self, route: str, body: bytes, kind: type[A], timeout_s: float = INGEST_TIMEOUT_S) -> A:
+    async def _post(self, route: str, body: bytes, kind: type[A], timeout_s: float | None = None) -> A:
         """Raises _LaterError or _PoisonError."""
         assert self._session is not None, "open() comes first"
         headers = {
@@ -294,7 +330,7 @@ class Uplink:
                 f"{self._config.url}/api/v1/{route}",
                 data=body,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                timeout=aiohttp.ClientTimeout(total=timeout_s or INGEST_TIMEOUT_S),
                 allow_redirects=False,
             ) as response:
                 status, content = response.status, await response.content.read(_MAX_ANSWER_BYTES)
@@ -318,7 +354,7 @@ class Uplink:
         if status in (401, 403):
             raise _LaterError(_trouble_of_credential(status, detail), RETRY_REFUSED_S)
         after_s = min(float(retry_after), RETRY_AFTER_MOST_S) if retry_after.isdigit() else None
-        raise _LaterError(_trouble_of_status(status, detail), after_s)
+        raise _LaterError(_trouble_of_status(status, detail), after_s, failed=status == 500)
 
 
 def read_credential(path: Path) -> str:

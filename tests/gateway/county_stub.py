@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from gateway.wire import (
     decode,
     records_of,
 )
-from metrics.record import RECORD_COLUMNS, refusals
+from metrics.record import RECORD_COLUMNS, Records, refusals
 
 CREDENTIAL = "not-a-secret-example"
 
@@ -39,8 +40,8 @@ class CountyStub:
         self.requests: dict[str, int] = defaultdict(int)
         self.answers: list[web.Response] = []
         """Answers to give instead of journalling, one for each coming ingest."""
-        self.refuse: dict[int, int] = {}
-        """HTTP status for batches of a sequence."""
+        self.poison: Callable[[Records], int] = lambda records: 0
+        """HTTP status for batches that it does not take; 0: it takes them."""
         self.ask_for: list[Missing] = []
         self.port = 0
         self._runner: web.AppRunner | None = None
@@ -95,9 +96,9 @@ class CountyStub:
         if self.answers:
             await self._note()
             return self.answers.pop(0)
-        if message.sequence in self.refuse:
+        if status := self.poison(records_of(message)):
             await self._note()
-            return web.json_response({"code": "not-a-message"}, status=self.refuse[message.sequence])
+            return web.json_response({"code": "not-a-message"}, status=status)
         key = (message.epoch, message.sequence)
         result = "journalled"
         if key in self.bodies:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway import outbox as outbox_module
 from gateway.clock import NS_PER_S
-from gateway.outbox import BatchState, Outbox, OutboxError, OutboxThread, Pending
+from gateway.outbox import (
+    SCHEMA_VERSION,
+    SUSPECT_NS,
+    Outbox,
+    OutboxError,
+    OutboxThread,
+    Pending,
+    SetAside,
+)
 from gateway.wire import Announcement, DeviceRef, Ingest, decode, records_of
 from metrics.record import DAY_S, RECORD_COLUMNS, Records
 
@@ -135,15 +146,114 @@ def test_the_oldest_go_first_when_the_limit_is_reached_and_each_leaves_a_gap(out
     box.close()
 
 
-def test_a_poisoned_batch_is_kept_and_leaves_a_gap(outbox: Outbox) -> None:
-    outbox.commit([batch(1)], b"c", 1)
-    outbox.mark_poisoned(1, 2, "400 no")
+def test_a_single_row_that_is_refused_is_kept_and_leaves_a_gap(outbox: Outbox) -> None:
+    outbox.commit([batch(1, rows=1)], b"c", 1)
+    assert outbox.refuse(1, 2, "400 no") == 1
     outbox.commit([batch(2)], b"c", 3)
     (sent,) = [decode(p.body, Ingest) for p in pending(outbox)]
-    assert [(gap.sequence, gap.rows) for gap in sent.gaps] == [(1, 2)]
-    assert outbox.depth().poisoned == 1
-    state, reason = outbox._db.execute("SELECT state, reason FROM batches WHERE sequence = 1").fetchone()
-    assert (state, reason) == (BatchState.POISONED, "400 no")
+    assert [(gap.sequence, gap.rows) for gap in sent.gaps] == [(1, 1)]
+    depth = outbox.depth()
+    assert depth.poisoned == 1
+    assert depth.set_aside == (SetAside(outbox.epoch(), 1, 1, 2, "400 no"),)
+
+
+def test_a_refused_batch_is_halved_and_its_number_told_as_a_gap_without_rows(outbox: Outbox) -> None:
+    outbox.commit([batch(1, rows=5)], b"c", 1)
+    before = records_of(decode(outbox.next_unsent(newest=True).body, Ingest))  # type: ignore[union-attr]
+    assert outbox.refuse(1, 2, "400 no") == 0
+    outbox.commit([batch(2)], b"c", 3)
+    assert outbox.next_unsent(newest=False).sequence == 2  # type: ignore[union-attr]
+    first, second, fresh = [decode(p.body, Ingest) for p in pending(outbox)]
+    assert (first.rows, second.rows, fresh.sequence) == (2, 3, 4)
+    assert [(gap.sequence, gap.rows) for gap in fresh.gaps] == [(1, 0)]
+    assert first.gaps == second.gaps == []
+    assert [[ref.id for ref in half.devices] for half in (first, second)] == [["m-0", "m-1"], ["m-2", "m-3", "m-4"]]
+    rows = [half.devices[d].id for half in (first, second) for d in records_of(half).device.tolist()]
+    assert rows == [f"m-{i}" for i in range(5)]
+    quantities = [q for half in (first, second) for q in records_of(half).quantity.tolist()]
+    assert quantities == before.quantity.tolist()
+    assert outbox.depth().dropped_rows == 0
+
+
+def test_what_is_still_refused_after_45_s_is_set_aside_as_it_is(outbox: Outbox) -> None:
+    outbox.commit([batch(1, rows=8)], b"c", 1)
+    assert outbox.refuse(1, 10, "no") == 0
+    half = outbox.next_unsent(newest=False)
+    assert half is not None
+    assert outbox.refuse(half.ordinal, 10 + SUSPECT_NS, "no") == 0
+    half = outbox.next_unsent(newest=False)
+    assert half is not None
+    assert outbox.refuse(half.ordinal, 11 + SUSPECT_NS, "no") == 4
+    assert outbox.depth().unsent_rows == 4
+
+
+def test_what_is_no_longer_kept_is_told_as_a_gap_once(outbox: Outbox) -> None:
+    for start in range(4):
+        outbox.commit([batch(start)], b"c", 0)
+    outbox.mark_acked(1, 0)
+    outbox.mark_acked(2, 0)
+    outbox.mark_acked(3, 14 * DAY_NS)
+    outbox.commit([batch(5)], b"c", 15 * DAY_NS)  # the first two have expired
+    for _ in range(2):
+        outbox.resend(outbox.epoch(), 1, 99)
+    outbox.commit([batch(6)], b"c", 15 * DAY_NS)
+    found = [decode(p.body, Ingest) for p in pending(outbox)]
+    assert [m.sequence for m in found] == [3, 4, 5, 6]
+    assert [(g.sequence, g.reason) for m in found for g in m.gaps] == [(1, "no longer kept"), (2, "no longer kept")]
+    assert outbox.resend(outbox.epoch() + 1, 1, 1 << 60) == 0
+
+
+def test_a_gap_speaks_only_of_the_epoch_it_was_noted_in(outbox: Outbox) -> None:
+    outbox.commit([batch(1, rows=1)], b"c", 1)
+    outbox.refuse(1, 2, "no")
+    outbox.open_epoch()
+    outbox.commit([batch(2)], b"c", 3)
+    (sent,) = [decode(p.body, Ingest) for p in pending(outbox)]
+    assert [(gap.sequence, gap.rows) for gap in sent.gaps] == [(0, 1)]
+
+
+def test_an_outbox_of_version_1_is_brought_up_and_keeps_everything(tmp_path: Path) -> None:
+    """`outbox-v1.sql` is what version 1 shipped: two unsent batches, one confirmed, one gap, an announcement."""
+    path = tmp_path / "outbox.sqlite3"
+    shipped = sqlite3.connect(path)
+    shipped.executescript((Path(__file__).parent / "cases" / "outbox-v1.sql").read_text(encoding="utf-8"))
+    bodies = [body for (body,) in shipped.execute("SELECT body FROM batches WHERE state = 0 ORDER BY ordinal")]
+    shipped.close()
+    box = Outbox(path, "g-1")
+    depth = box.depth()
+    assert (depth.unsent, depth.acked) == (2, 1)
+    assert box.checkpoint() == b"a checkpoint"
+    assert [a.device for a in box.known_devices()] == ["m-1"]
+    box.commit([batch(9)], b"c", 5)
+    found = pending(box)
+    assert [p.body for p in found[:2]] == bodies
+    assert [gap.sequence for gap in decode(found[2].body, Ingest).gaps] == [1]
+    assert box._db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    fresh = Outbox(tmp_path / "fresh.sqlite3", "g-1")
+    assert schema(box) == schema(fresh)
+    fresh.close()
+    box.close()
+
+
+def schema(box: Outbox) -> dict[str, object]:
+    tables = ("meta", "batches", "gaps", "checkpoint", "announcements")
+    columns = {t: sorted(c[1:5] for c in box._db.execute(f"PRAGMA table_info({t})")) for t in tables}
+    indexes = sorted(name for (name,) in box._db.execute("SELECT name FROM sqlite_master WHERE type = 'index'"))
+    return {**columns, "indexes": indexes}
+
+
+def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    shipped = sqlite3.connect(path)
+    shipped.executescript((Path(__file__).parent / "cases" / "outbox-v1.sql").read_text(encoding="utf-8"))
+    before = list(shipped.iterdump())
+    broken = outbox_module._MIGRATIONS[1] + "CREATE TABLE meta (x);"
+    monkeypatch.setitem(outbox_module._MIGRATIONS, 1, broken)
+    with pytest.raises(OutboxError):
+        Outbox(path, "g-1")
+    assert list(shipped.iterdump()) == before
+    assert shipped.execute("PRAGMA user_version").fetchone() == (1,)
+    shipped.close()
 
 
 def test_a_new_epoch_renumbers_what_is_not_confirmed(outbox: Outbox) -> None:
@@ -191,10 +301,86 @@ def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
         Outbox(outbox.path, "g-1")
 
 
-def test_a_file_that_is_no_outbox_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_outbox_is_set_aside_and_told(tmp_path: Path) -> None:
     (tmp_path / "outbox.sqlite3").write_bytes(b"something else entirely, and long enough" * 50)
-    with pytest.raises(OutboxError, match=r"outbox\.sqlite3"):
-        Outbox(tmp_path / "outbox.sqlite3", "g-1")
+    box = Outbox(tmp_path / "outbox.sqlite3", "g-1")
+    assert box.salvaged is not None
+    assert box.salvaged.aside.read_bytes().startswith(b"something else")
+    assert str(box.salvaged.aside) in box.salvaged.en
+    box.commit([batch(1)], b"c", 1)
+    assert [p.sequence for p in pending(box)] == [1]
+    box.close()
+
+
+def corrupt(path: Path, seed: int, *, roots: bool) -> None:
+    """Overwrite pages as a dying card does: three anywhere but at the tables' roots, or all those roots."""
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    root_pages = {page - 1 for (page,) in db.execute("SELECT rootpage FROM sqlite_master")}
+    db.close()
+    rng, size = random.Random(seed), path.stat().st_size // 4096
+    others = sorted(set(range(1, size)) - root_pages)
+    with path.open("r+b") as file:
+        for page in root_pages if roots else rng.sample(others, 3):
+            file.seek(page * 4096)
+            file.write(rng.randbytes(4096))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_pages_cost_what_was_on_them_and_nothing_else(tmp_path: Path, seed: int) -> None:
+    box = Outbox(tmp_path / "outbox.sqlite3", "g-1")
+    box.announce(announcement())
+    for start in range(120):
+        box.commit([batch(start, rows=60)], b"checkpoint", 1)
+    for ordinal in range(1, 21):
+        box.mark_acked(ordinal, 2)
+    epoch, bodies = box.epoch(), {p.sequence: p.body for p in pending_only(box)}
+    box.close()
+    corrupt(box.path, seed, roots=False)
+    began_s = time.monotonic()
+    thread = OutboxThread(Outbox(box.path, "g-1"))
+    found = thread._run(every_body, (thread.outbox,))  # damage that opening did not meet shows here
+    assert time.monotonic() - began_s < 10
+    box = thread.outbox
+    assert set(found) <= set(bodies)
+    assert all(found[sequence] == bodies[sequence] for sequence in found)
+    assert len(found) >= len(bodies) - 30
+    assert box._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    box.commit([batch(500)], b"next", 3)
+    if box.salvaged is not None and box.epoch() == epoch:
+        last = decode(box.next_unsent(newest=True).body, Ingest)  # type: ignore[union-attr]
+        assert last.sequence == 121
+        lost = set(range(min(found), 121)) - set(found)
+        assert lost >= {gap.sequence for gap in last.gaps} - set(range(1, 21))
+        assert {gap.sequence for gap in last.gaps} >= lost - set(range(1, 21))
+    thread.stop()
+
+
+def test_where_nothing_can_be_read_it_starts_anew_and_says_so(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "outbox.sqlite3", "g-1")
+    for start in range(30):
+        box.commit([batch(start, rows=60)], b"checkpoint", 1)
+    box.close()
+    corrupt(box.path, 1, roots=True)
+    box = Outbox(box.path, "g-1")
+    assert box.salvaged is not None
+    assert (box.salvaged.batches, box.salvaged.checkpoint) == (0, False)
+    box.commit([batch(99)], b"c", 1)
+    (sent,) = [decode(p.body, Ingest) for p in pending(box)]
+    assert [gap.reason for gap in sent.gaps] == ["lost: the outbox was damaged"]
+    box.close()
+    again = Outbox(box.path, "g-1")
+    assert again.salvaged is None
+    again.close()
+
+
+def pending_only(box: Outbox) -> list[Pending]:
+    rows = box._db.execute("SELECT ordinal, epoch, sequence, rows, created_ns, body FROM batches WHERE state = 0")
+    return [Pending(*row) for row in rows]
+
+
+def every_body(box: Outbox) -> dict[int, bytes]:
+    return dict(box._db.execute("SELECT sequence, body FROM batches NOT INDEXED WHERE state = 0"))
 
 
 def test_the_disk_is_synced_before_anything_counts_as_written(outbox: Outbox) -> None:

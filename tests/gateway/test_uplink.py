@@ -18,6 +18,7 @@ from tests.gateway.county_stub import CountyStub
 from tests.gateway.test_outbox import announcement, batch
 
 Make = Callable[..., PlantConfig]
+POISON = 666_666
 
 
 class Rig:
@@ -121,6 +122,10 @@ async def test_an_answer_that_was_lost_leads_to_a_duplicate_that_changes_nothing
         assert county.doubled == []
 
 
+def has_row(county: CountyStub, start: int) -> bool:
+    return ("m-0", start * 60, 0) in county.rows
+
+
 async def _drained(rig: Rig) -> bool:
     return await rig.unsent() == 0
 
@@ -134,20 +139,50 @@ async def test_fresh_records_do_not_wait_for_a_backlog(county: CountyStub, plant
         assert order[:4] == [40, 1, 39, 2]
 
 
-@pytest.mark.parametrize("status", [400, 413])
-async def test_a_poisoned_batch_is_set_aside_and_the_rest_goes_on(
-    county: CountyStub, plant: Make, tmp_path: Path, status: int
+@pytest.mark.parametrize("status", [400, 413, 500])
+async def test_a_row_that_the_county_cannot_take_is_found_and_set_aside_and_the_rest_goes_on(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
     async with rig_for(plant(county.url), tmp_path) as rig:
-        county.refuse = {2: status}
+        county.poison = lambda records: status if (records.quantity == POISON).any() else 0
+        refs, records = batch(2, rows=300)
+        records.quantity[137] = POISON
+        await rig.commit(1)
+        await rig.thread.call(rig.thread.outbox.commit, [(refs, records)], b"c", 1)
+        await rig.commit(3)
+        async with running(rig.uplink.run_ingest()):
+            start = 4
+            async with asyncio.timeout(30):
+                while not rig.uplink.poisoned or start < 8:  # fresh records are taken all the while
+                    await rig.commit(start)
+                    await until(lambda: has_row(county, start))  # noqa: B023 (awaited at once)
+                    start += 1
+            await until(lambda: _drained(rig))
+            await rig.commit(99)
+            await until(lambda: _drained(rig))
+        assert rig.uplink.poisoned == 1
+        assert "batch_set_aside" in rig.codes()
+        assert county.doubled == []
+        assert len(county.rows) == 2 + 299 + 2 * (start - 2)
+        assert ("m-137", 120, 0) not in county.rows
+        # Every number is accounted for: by a batch or by a gap.
+        gaps = [gap for message in county.messages for gap in message.gaps]
+        assert [(gap.devices, gap.rows) for gap in gaps if gap.rows] == [(["m-137"], 1)]
+        numbers = {message.sequence for message in county.messages} | {gap.sequence for gap in gaps}
+        assert numbers == set(range(1, max(numbers) + 1))
+
+
+async def test_a_county_that_fails_at_everything_gets_everything_later(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.answers = [web.Response(status=500, text="oh") for _ in range(5)]
         await rig.commit(1, 2, 3)
         async with running(rig.uplink.run_ingest()):
-            await until(lambda: _drained(rig))
-            await rig.commit(4)
             await county.until(lambda: len(county.bodies) == 3)
-        assert rig.uplink.poisoned == 1
-        assert rig.codes() == {"batch_set_aside"}
-        assert [gap.sequence for message in county.messages for gap in message.gaps] == [2]
+        assert rig.uplink.poisoned == 0
 
 
 async def test_a_proxys_refusal_sets_nothing_aside(county: CountyStub, plant: Make, tmp_path: Path) -> None:
@@ -187,6 +222,7 @@ async def test_a_conflict_opens_a_new_epoch_and_everything_is_sent(
 
 async def test_what_a_restored_county_lacks_is_sent_again(county: CountyStub, plant: Make, tmp_path: Path) -> None:
     async with rig_for(plant(county.url), tmp_path) as rig, running(rig.uplink.run_ingest()):
+        await rig.thread.call(rig.thread.outbox.announce, announcement())
         await rig.commit(1, 2, 3)
         await county.until(lambda: len(county.bodies) == 3)
         epoch = rig.thread.outbox.epoch()
@@ -196,6 +232,15 @@ async def test_what_a_restored_county_lacks_is_sent_again(county: CountyStub, pl
         await rig.commit(4)
         await county.until(lambda: (epoch, 2) in county.bodies)
         assert rig.uplink.resent == 1
+        await county.until(lambda: county.requests["announce"] == 2)  # it may lack what devices said, too
+        county.ask_for = [Missing(epoch, 1, 3)]
+        await rig.thread.call(rig.thread.outbox._db.execute, "DELETE FROM batches WHERE sequence <= 3")
+        await rig.commit(5)
+        await until(lambda: not county.ask_for and rig.thread.outbox._noted)
+        await rig.commit(6)
+        await county.until(lambda: any(m.gaps for m in county.messages))
+        gaps = [gap for m in county.messages for gap in m.gaps]
+        assert [(gap.sequence, gap.rows) for gap in gaps] == [(1, 0), (2, 0), (3, 0)]
 
 
 async def test_a_refused_credential_is_told_and_a_new_one_read(

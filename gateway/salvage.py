@@ -1,0 +1,171 @@
+"""A damaged outbox: set aside as a whole, and what can still be read of it carried over into a new one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.wire import Ingest, WireError, decode, records_of
+
+ACKED_BUDGET_S: Final = 4.0
+"""Confirmed batches are carried over for this long, newest first: the county has them."""
+_SUFFIXES: Final = ("", "-wal", "-shm")
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_MAX_TRIED: Final = 1_000_000
+_UNSENT, _ACKED = 0, 1
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error says that the file's content is damaged; a full or missing disk is not damage."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What became of a damaged outbox."""
+
+    aside: Path
+    batches: int = 0
+    """Unsent and set-aside batches carried over."""
+    confirmed: int = 0
+    checkpoint: bool = False
+    error: str = ""
+
+    @property
+    def zh(self) -> str:
+        """For people, in Chinese."""
+        kept = "窗口与计数器已续接" if self.checkpoint else "计数器从新读数开始"
+        return f"待发库损坏（{self.error}），已搁置为 {self.aside}；救回 {self.batches} 个未确认批次，{kept}。"
+
+    @property
+    def en(self) -> str:
+        """The same in English."""
+        kept = "windows and counters go on" if self.checkpoint else "counters start anew"
+        return (
+            f"the outbox was damaged ({self.error}) and is set aside as {self.aside}; {self.batches} unconfirmed "
+            f"batches were saved, {kept}."
+        )
+
+
+def set_aside(path: Path) -> Path:
+    """Move a database with its log out of the way. Raises OSError."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    n = 1
+    while aside.exists():
+        n += 1
+        aside = path.with_name(f"{path.name}.damaged-{stamp}-{n}")
+    for suffix in _SUFFIXES:
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            os.replace(source, aside.with_name(aside.name + suffix))
+    return aside
+
+
+class Wreck:
+    """A damaged outbox, read as far as it can be. Nothing here raises sqlite3.Error."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.confirmed: set[int] = set()
+        """Sequences of the batches that the county has, as far as `batches` met them."""
+        self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Done with it."""
+        self._db.close()
+
+    def one(self, sql: str) -> Any:
+        """The first value of a query, None where it cannot be read."""
+        try:
+            row = self._db.execute(sql).fetchone()
+        except sqlite3.Error:
+            return None
+        return None if row is None else row[0]
+
+    def announcements(self) -> list[tuple[Any, ...]]:
+        """Rows (number, device, sent, body) in order of their numbers."""
+        return list(self._scan("announcements", "number", "number, device, sent, body"))
+
+    def batches(self) -> Iterator[tuple[Any, ...]]:
+        """Whole batches: (ordinal, epoch, sequence, state, rows, created, settled, reason, body, suspect), the
+        unconfirmed ones first in order, then the confirmed ones, newest first, for as long as there is time."""
+        suspect = "suspect_ns" if self.one("PRAGMA user_version") != 1 else "0"
+        columns = f"ordinal, epoch, sequence, state, rows, created_ns, settled_ns, reason, body, {suspect}"
+        confirmed: list[int] = []
+        self.confirmed.clear()
+        for row in self._scan("batches", "ordinal", columns):
+            if row[3] == _ACKED:
+                confirmed.append(row[0])
+                self.confirmed.add(row[2])
+            elif _is_whole(row):
+                yield row
+        until_s = time.monotonic() + ACKED_BUDGET_S
+        for ordinal in reversed(confirmed):
+            if time.monotonic() > until_s:
+                return
+            found = self._row("batches", "ordinal", columns, ordinal)
+            if found is not None and _is_whole(found):
+                yield found
+
+    def _row(self, table: str, key: str, columns: str, at: int) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] | None = self._db.execute(
+                f"SELECT {columns} FROM {table} NOT INDEXED WHERE {key} = ?",  # noqa: S608 (names of ours)
+                (at,),
+            ).fetchone()
+        except sqlite3.Error:
+            return None
+        return row
+
+    def _scan(self, table: str, key: str, columns: str) -> Iterator[tuple[Any, ...]]:
+        """Rows in order of their key, past pages that cannot be read."""
+        last, end = 0, self._end(table, key)
+        while True:
+            cursor = self._db.cursor()
+            try:
+                cursor.execute(
+                    f"SELECT {columns} FROM {table} NOT INDEXED WHERE {key} > ? ORDER BY {key}",  # noqa: S608
+                    (last,),
+                )
+                for row in cursor:
+                    last = int(row[0])
+                    yield row
+                return
+            except (sqlite3.Error, ValueError, TypeError):
+                pass
+            finally:
+                cursor.close()
+            found = None
+            while found is None and last < end:  # row by row over what cannot be read
+                last += 1
+                found = self._row(table, key, columns, last)
+            if found is None:
+                return
+            yield found
+
+    def _end(self, table: str, key: str) -> int:
+        """The last key; where that cannot be read, as far as it could be."""
+        try:
+            row = self._db.execute(
+                f"SELECT {key} FROM {table} NOT INDEXED ORDER BY {key} DESC LIMIT 1"  # noqa: S608
+            ).fetchone()
+            return 0 if row is None else min(int(row[0]), _MAX_TRIED)
+        except (sqlite3.Error, ValueError, TypeError):
+            return 20_000
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    """Whether a batch's bytes are what was written: their checksum, their key and their columns agree."""
+    try:
+        message = decode(row[8], Ingest)
+        records_of(message)
+    except (WireError, TypeError):
+        return False
+    return (message.epoch, message.sequence, message.rows) == (row[1], row[2], row[4])

@@ -1,0 +1,171 @@
+"""A county and an uplink that misbehave: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
+from tests.gateway.county_stub import CREDENTIAL, CountyStub
+from tests.gateway.test_uplink import _drained, rig_for, running, until
+
+
+class FlappingProxy:
+    """A TCP proxy of our own: forwards until it is told to cut, or after so many bytes of an answer."""
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port, self.port = target_port, 0
+        self.answer_bytes = -1
+        """How many bytes of each connection's answers pass before it is cut; −1: all."""
+        self.cuts = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """The line is down: connections break, new ones are refused."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        tasks, self._open = list(self._open), set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.cuts += 1
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        upstream: asyncio.StreamWriter | None = None
+        try:
+            back, upstream = await asyncio.open_connection("127.0.0.1", self.target_port)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, upstream, -1))
+                group.create_task(self._pass(back, writer, self.answer_bytes))
+        except (OSError, ExceptionGroup, asyncio.CancelledError):
+            self.cuts += 1
+        finally:
+            self._open.discard(task)
+            for end in (writer, upstream):
+                if end is not None:
+                    end.transport.abort()
+
+    @staticmethod
+    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at_most: int) -> None:
+        passed = 0
+        while chunk := await reader.read(4096):
+            if 0 <= at_most < passed + len(chunk):
+                writer.write(chunk[: at_most - passed])
+                await writer.drain()
+                raise ConnectionResetError
+            passed += len(chunk)
+            writer.write(chunk)
+            await writer.drain()
+        raise ConnectionResetError
+
+
+@asynccontextmanager
+async def flapping(target_port: int) -> AsyncIterator[FlappingProxy]:
+    proxy = FlappingProxy(target_port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.cut()
+
+
+def config(folder: Path, port: int) -> PlantConfig:
+    (folder / "credential").write_text(CREDENTIAL)
+    return PlantConfig(
+        file=folder / "plant.yaml",
+        site="g-1",
+        uplink=UplinkConfig(url=f"http://127.0.0.1:{port}", credential_file=folder / "credential"),
+        gateway=GatewayConfig(data_dir=folder),
+        entries={},
+    )
+
+
+async def test_an_uplink_that_flaps_loses_and_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr("gateway.uplink.RETRY_MOST_S", 0.05)
+    monkeypatch.setattr("gateway.uplink.INGEST_TIMEOUT_S", 1.0)  # a connection that a cut forgot
+    rng = random.Random(5)
+    async with CountyStub() as county, flapping(county.port) as proxy:
+        async with rig_for(config(tmp_path, proxy.port), tmp_path) as rig, running(rig.uplink.run_ingest()):
+            for start in range(60):
+                await rig.commit(start)
+                if start % 4 == 0:
+                    proxy.answer_bytes = rng.choice([-1, 0, 40, 200])  # also: journalled, but the answer lost
+                    await proxy.cut()
+                    await asyncio.sleep(rng.uniform(0, 0.05))
+                    await proxy.start()
+            proxy.answer_bytes = -1
+            await proxy.cut()
+            await proxy.start()
+            await county.until(lambda: len(county.bodies) == 60)
+            await until(lambda: _drained(rig))
+        assert proxy.cuts > 15
+        assert county.doubled == []
+        assert len(county.rows) == 120
+        assert rig.uplink.poisoned == rig.uplink.conflicts == 0
+
+
+def half_an_answer() -> web.Response:
+    return web.Response(body=b'{"result": "journ', content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(status=503, headers={"Retry-After": "0"}),
+        lambda: web.Response(status=500, text="oh"),
+        lambda: web.Response(status=200, text="<html>a portal that wants a login</html>"),
+        half_an_answer,
+    ],
+    ids=["503", "500", "another's page", "half an answer"],
+)
+async def test_whatever_the_county_answers_the_batch_stays_until_it_is_journalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[], web.Response]
+) -> None:
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr("gateway.uplink.RETRY_REFUSED_S", 0.02)
+    async with CountyStub() as county:
+        county.answers = [answer() for _ in range(4)]
+        async with rig_for(config(tmp_path, county.port), tmp_path) as rig, running(rig.uplink.run_ingest()):
+            await rig.commit(1, 2)
+            await county.until(lambda: len(county.bodies) == 2)
+            assert county.requests["ingest"] == 6
+        assert county.doubled == []
+
+
+async def test_a_county_that_is_slow_gets_the_batch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.uplink.INGEST_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
+    waits = [1.0, 1.0, 0.0]
+    async with CountyStub() as county:
+        take = county._ingest
+
+        async def slowly(request: web.Request) -> web.Response:
+            answer = await take(request)  # journalled, then silence
+            await asyncio.sleep(waits.pop(0) if waits else 0)
+            return answer
+
+        await county.stop()
+        county._ingest = slowly  # type: ignore[method-assign]
+        await county.start()
+        async with rig_for(config(tmp_path, county.port), tmp_path) as rig, running(rig.uplink.run_ingest()):
+            await rig.commit(1)
+            await until(lambda: _drained(rig))
+        assert len(county.bodies) == 1
+        assert county.doubled == []
+        assert waits == []
