@@ -115,6 +115,18 @@ def test_what_passes_is_tried_again_after_the_pause_that_the_server_asks_for(
     store.close()
 
 
+def test_a_full_disk_that_is_answered_500_keeps_everything_waiting(there: AnsweringServer, tmp_path: Path) -> None:
+    pauses: list[float] = []
+    store = open_there(there, tmp_path, pauses)
+    there.next_replies = [Reply(500, '{"code":"internal error","message":"no space left on device"}')] * 3
+    with pytest.raises(StoreError, match=r"应答 500，将自动重试.*no space left"):
+        store.append(batches(1), 1)
+    assert (len(pauses), store.applied(), store.set_aside) == (2, 0, 0)
+    store.append(batches(1), 1)
+    assert (store.applied(), len(kept(there))) == (1, 100)
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
