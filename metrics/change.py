@@ -7,7 +7,7 @@ shares are fractions until the reader rounds them.
 The change of a ratio is shared out by the midpoint identity
 r₁ − r₀ = Σₖ (Δcₖ − r̄·Δnₖ) / n̄, with r̄ = (r₀ + r₁)/2 and n̄ = (n₀ + n₁)/2, which has no residual and treats both
 periods alike. `mix_effect` splits a change into what happened within groups and what their weights did, by the
-same identity (Marshall-Edgeworth form of the shift-share analysis).
+same midpoints (E. M. Kitagawa, Components of a difference between two rates, JASA 50 (1955), 1168-1194).
 """
 
 from __future__ import annotations

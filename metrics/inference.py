@@ -9,8 +9,8 @@ stay running. Where no valley is deep enough, the answer is "cannot tell", and t
 `infer_states` then follows the power as a gateway does it live: hysteresis about each threshold, and a change
 that does not last for the dwell never happened.
 
-Depth of a valley as a measure of bimodality, and persistence of peaks: N. Otsu (1979) for the threshold as a
-question to the histogram; H. Edelsbrunner, J. Harer, Computational Topology (2010), VII.1, for persistence.
+Like N. Otsu's method (1979) it asks the histogram for the threshold, but by the persistence of peaks (H. Edelsbrunner,
+J. Harer, Computational Topology (2010), VII.1), which does not mind levels of very unequal share.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from collectors.model import PowerThresholds
+from collectors.modbus.profile import Thresholds
 from gateway.inference import PowerState
 from metrics.inference import DWELL_S, MAX_GAP_S, PowerLevels, Reason, Verdict, infer_states, learn_levels
 from metrics.record import MachineState
@@ -160,7 +160,12 @@ def test_a_gateway_with_these_thresholds_says_the_same(seed: int) -> None:
     """The gateway applies thresholds live, sample by sample; what was learnt here serves there."""
     trace = old_machine(seed, hours=3)
     levels = learn_levels(trace.at_s, trace.power_kw)
-    limits = PowerThresholds(levels.off_below_kw, levels.running_above_kw, levels.hysteresis_kw, DWELL_S)
+    limits = Thresholds(
+        off_below_kw=levels.off_below_kw,
+        running_above_kw=levels.running_above_kw,
+        hysteresis_kw=levels.hysteresis_kw,
+        dwell_s=DWELL_S,
+    ).as_model()
     live = PowerState()
     states = np.zeros(len(trace.at_s), np.int64)
     for at_s, power_kw in zip(trace.at_s.tolist(), trace.power_kw.tolist(), strict=True):
