@@ -139,3 +139,17 @@ def test_a_list_without_key_processes_is_not_counted_and_no_list_at_all_is_no_va
     for scope in range(2):
         at = got.at(scope)
         assert (at.value, at.lower, at.upper, at.coverage, at.denominator) == (None, None, None, None, 0)
+
+
+def test_an_enterprise_of_manual_machines_of_unknown_value_pulls_the_mean_down() -> None:
+    """Its rate is 0 at whatever value, so the mean lies at 0.25; the value leaves it out."""
+    register = assets([0, 0, 1], control=[Control.CNC, Control.MANUAL, Control.MANUAL], value=[100, 100, -1])
+    got = cnc_rate_value(register, everywhere(3), 1).at(0)
+    assert (got.mean_of_enterprises, got.mean_lower, got.mean_upper) == (0.5, 0.25, 0.25)
+
+
+def test_only_a_confirmed_register_vouches_for_what_has_no_device() -> None:
+    """One machine watched all day and one without a device: covered if the register is confirmed, half if not."""
+    for confirmed, coverage in ((True, 1.0), (False, 0.5)):
+        register = assets([0, 0], confirmed=confirmed)
+        assert networking_rate(register, day_of(2, WATCHED), everywhere(2), 1, DAY_TENTHS).at(0).coverage == coverage

@@ -24,6 +24,7 @@ from metrics.rates import (
     networking_rate,
     networking_rate_digital,
     networking_rate_value,
+    networking_rates,
 )
 from metrics.record import DAY_S, local_day_start_s
 from metrics.rollup import AssetPeriod, asset_period
@@ -181,6 +182,20 @@ def test_the_order_of_assets_does_not_show(case: tuple[Assets, AssetPeriod, np.n
     for given_order, other_order in pairs:
         for name in Rates.__slots__:
             assert getattr(given_order, name).tobytes() == getattr(other_order, name).tobytes(), name
+
+
+@given(registers(), st.lists(st.integers(-1, 1), min_size=3, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_several_kinds_of_scopes_at_once_give_the_same_bits_as_one_by_one(
+    case: tuple[Assets, AssetPeriod, np.ndarray], scope_of_enterprise: list[int]
+) -> None:
+    register, period, across = case  # scopes that cut through enterprises, between two kinds that do not
+    of_enterprise = np.array(scope_of_enterprise)[register.enterprise]
+    kinds = [(of_enterprise, 2), (across, 3), (register.enterprise, 3), (across, 3)]
+    for (scope, n_scopes), got in zip(kinds, networking_rates(register, period, kinds, PERIOD_TENTHS), strict=True):
+        alone = networking_rate(register, period, scope, n_scopes, PERIOD_TENTHS)
+        for name in Rates.__slots__:
+            assert getattr(got, name).tobytes() == getattr(alone, name).tobytes(), name
 
 
 @given(registers())
