@@ -9,6 +9,10 @@ from typing import Final
 from metrics.record import Flag
 
 NS_PER_S: Final = 1_000_000_000
+COUNTY_NOTICED_NS: Final = 10 * NS_PER_S
+"""How far the county's clock may stand from the time line, the way of its answer included."""
+EARLIEST_NS: Final = 1_735_689_600 * NS_PER_S
+"""2025-01-01: a clock before it has no battery and has not been set since power came."""
 STEP_NOTICED_NS: Final = 2 * NS_PER_S
 """How far the system clock may stand from the time line before people are told and records are flagged."""
 
@@ -28,6 +32,8 @@ class TimeLine:
     ) -> None:
         self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
         self._anchor_ns = wall_ns() - monotonic_ns()
+        self.county_ahead_ns: int | None = None
+        """How far the county's clock stood before the line at its last answer; None before the first."""
 
     def start_no_earlier(self, at_ns: int) -> None:
         """Set the line on to `at_ns` where it stands before it. Only before anyone has read it."""
@@ -40,6 +46,13 @@ class TimeLine:
         """How far the system clock stands before (+) or behind (−) the line."""
         return self._wall_ns() - self()
 
+    def is_doubtful(self) -> bool:
+        """Whether the line may be wrong: the system clock was stepped away from it or was never set, or the
+        county's clock stands elsewhere."""
+        if abs(self.step_ns()) > STEP_NOTICED_NS or self() < EARLIEST_NS:
+            return True
+        return self.county_ahead_ns is not None and abs(self.county_ahead_ns) > COUNTY_NOTICED_NS
+
     def flags(self) -> Flag:
         """The flag that records made now bear."""
-        return Flag.CLOCK_UNSYNCHRONISED if abs(self.step_ns()) > STEP_NOTICED_NS else Flag(0)
+        return Flag.CLOCK_UNSYNCHRONISED if self.is_doubtful() else Flag(0)

@@ -61,6 +61,10 @@ class GatewayConfig(StrictModel):
     outbox_limit_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """待发库的容量上限（MiB），超出先丢最旧的并计数。Limit of the outbox, MiB; beyond it the oldest goes, counted."""
     keep_days: Annotated[int, Field(ge=0, le=400)] = 14
+    unsent_days: Annotated[int, Field(ge=1, le=4000)] = 400
+    """Unsent records older than this are dropped: the county no longer keeps minutes of that age."""
+    reserve_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 64
+    """Free space that the outbox leaves on its disk."""
     """已确认的批次保留几天，供县里恢复后再要。Days that confirmed batches are kept, for a county that was restored."""
 
     @field_validator("window_s")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,9 @@ from metrics.record import DAY_S, TENTHS_PER_S, Records
 SCHEMA_VERSION: Final = 2
 DEFAULT_LIMIT_BYTES: Final = 1 << 30
 DEFAULT_KEEP_DAYS: Final = 14
+DEFAULT_UNSENT_DAYS: Final = 400
+GROWTH_DAYS: Final = 1
+"""What the last days brought tells how fast the outbox fills."""
 MAX_GAPS_PER_BATCH: Final = 100
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -146,6 +150,11 @@ class Outbox:
     gateway: str
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     keep_s: int = DEFAULT_KEEP_DAYS * DAY_S
+    unsent_s: int = DEFAULT_UNSENT_DAYS * DAY_S
+    """Unsent batches older than this are dropped, each leaving a gap."""
+    reserve_bytes: int = 0
+    """Free space left on the disk: where there is less, batches go as they do at the limit."""
+    free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
     _db: sqlite3.Connection = field(init=False, repr=False)
     _bytes: int = field(init=False, default=0)
     _noted: set[int] = field(init=False, default_factory=set)
@@ -328,7 +337,7 @@ class Outbox:
                 for devices, records in batches:
                     self._append(devices, records, now_ns)
                 self._replace_checkpoint(checkpoint)
-                self._keep_limits(now_ns)
+                self._keep_limits(now_ns, before)
         except BaseException:
             self._bytes = before
             raise
@@ -373,18 +382,56 @@ class Outbox:
         )
         self._bytes += len(body)
 
-    def _keep_limits(self, now_ns: int) -> None:
+    def _keep_limits(self, now_ns: int, held_before: int) -> None:
         self._delete_where("state != 0 AND settled_ns < ?", (now_ns - self.keep_s * NS_PER_S,))
-        while self._bytes > self.limit_bytes:
+        for (ordinal,) in self._db.execute(
+            "SELECT ordinal FROM batches WHERE state = 0 AND created_ns < ? ORDER BY ordinal LIMIT 100",
+            (now_ns - self.unsent_s * NS_PER_S,),
+        ).fetchall():
+            self._drop(ordinal, BatchState.UNSENT, "dropped: too old")
+        room = self._room(held_before)
+        while self._bytes > room:
             row = self._db.execute(
                 "SELECT ordinal, state FROM batches ORDER BY state = 0, ordinal LIMIT 1",
             ).fetchone()
             if row is None or row[0] == self._one("SELECT max(ordinal) FROM batches"):
                 return
-            ordinal, state = row
-            if state == BatchState.UNSENT:
-                self._note_gap(ordinal, "dropped: outbox full")
-            self._delete_where("ordinal = ?", (ordinal,))
+            self._drop(row[0], row[1], "dropped: outbox full")
+
+    def _drop(self, ordinal: int, state: int, reason: str) -> None:
+        if state == BatchState.UNSENT:
+            self._note_gap(ordinal, reason)
+        self._delete_where("ordinal = ?", (ordinal,))
+
+    def _room(self, held: int) -> int:
+        """Bytes of batches that may be held, where `held` are now: within the limit and what the disk can spare.
+
+        Pages that were freed inside the file are room as well. A disk that others filled keeps the outbox
+        from growing; dropping more of it would give them nothing back.
+        """
+        if not self.reserve_bytes:
+            return self.limit_bytes
+        try:
+            spare = self.free_bytes(self.path.parent) - self.reserve_bytes
+        except OSError:
+            return self.limit_bytes
+        freed = int(self._one("PRAGMA freelist_count")) * int(self._one("PRAGMA page_size"))
+        return min(self.limit_bytes, held + max(0, spare) + freed)
+
+    def days_to_full(self, now_ns: int) -> float | None:
+        """Days until the outbox drops unsent records, if the county stays away; None where nothing tells the rate.
+
+        The rate is that of the batches of the last day, confirmed ones included.
+        """
+        since_ns = now_ns - GROWTH_DAYS * DAY_S * NS_PER_S
+        size, first_ns = self._db.execute(
+            "SELECT coalesce(sum(length(body)), 0), min(created_ns) FROM batches WHERE created_ns >= ?", (since_ns,)
+        ).fetchone()
+        if first_ns is None or now_ns - first_ns < 60 * NS_PER_S:
+            return None
+        unsent = self._one("SELECT coalesce(sum(length(body)), 0) FROM batches WHERE state = 0")
+        per_day = size * DAY_S * NS_PER_S / (now_ns - first_ns)
+        return float(max(0, self._room(self._bytes) - unsent) / per_day) if per_day else None
 
     def _delete_where(self, condition: str, values: Sequence[Any]) -> None:
         where = f" FROM batches WHERE {condition}"

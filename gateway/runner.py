@@ -20,7 +20,7 @@ from collectors.base import Collector
 from collectors.model import FOREVER_S, Batch, Clock, ConfigError, Device, LinkError, Trouble
 from gateway import checkpoint, status
 from gateway.account import Row
-from gateway.clock import NS_PER_S, TimeLine
+from gateway.clock import NS_PER_S, STEP_NOTICED_NS, TimeLine
 from gateway.config import ENTRY_MODELS, PlantConfig
 from gateway.links import Link, make_links
 from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
@@ -28,6 +28,7 @@ from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.windows import NO_FLAGS, Windows
 from gateway.wire import Announcement, DevicePresence
+from metrics.record import DAY_S
 
 TICK_S: Final = 0.25
 PROGRESS_S: Final = 1.0
@@ -38,6 +39,8 @@ CLOSE_TIMEOUT_S: Final = 2.0
 DRAIN_S: Final = 20.0
 RESTART_MOST_S: Final = 60.0
 DISK_RETRY_S: Final = 5.0
+LOOK_AHEAD_NS: Final = 600 * NS_PER_S
+FULL_SOON_DAYS: Final = 7
 MAX_UNWRITTEN_ROWS: Final = 100_000
 """Records held in memory while the disk takes none."""
 _YIELD_EVERY: Final = 32
@@ -73,6 +76,8 @@ class Gateway:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _first_sample_ns: int = 0
     _shown: Any = None
+    _days_to_full: float | None = None
+    _days_due_ns: int = 0
 
     def __post_init__(self) -> None:
         self.uplink = Uplink(
@@ -299,6 +304,7 @@ class Gateway:
                 async with asyncio.timeout(TICK_S):
                     await self._stop.wait()
             now_ns = self.clock()
+            self.clock.county_ahead_ns = self.uplink.county_ahead_ns
             self._watch_clock()
             shown = [(d.id, d.connected, d.state) for d in self.windows.presence(now_ns)]
             if shown != self._shown:
@@ -356,11 +362,35 @@ class Gateway:
         self.records_written += written
         if written:
             self.uplink.wake()
+            await self._look_ahead(now_ns)
         for ack in acks:
             try:
                 ack()
             except Exception:  # noqa: BLE001 (the samples are safe; the link tells of its own trouble)
                 _log.exception("acknowledgement failed")
+
+    async def _look_ahead(self, now_ns: int) -> None:
+        """How long the outbox lasts; told when it is less than a week while the county is away."""
+        if now_ns < self._days_due_ns:
+            return
+        self._days_due_ns = now_ns + LOOK_AHEAD_NS
+        with suppress(sqlite3.Error):  # the next write tells of the disk
+            days = await self.thread.call(self.thread.outbox.days_to_full, now_ns)
+            self._days_to_full = None if days is None else round(days, 2)
+        if self._days_to_full is None or self._days_to_full >= FULL_SOON_DAYS:
+            self.troubles.clear("outbox/room")
+            return
+        self.troubles.report(
+            Trouble(
+                "outbox/room",
+                "outbox_full_soon",
+                f"按目前的速度，待发库约 {self._days_to_full:.1f} 天后写满，之后最旧的记录会被丢弃并计数。",
+                f"at this rate the outbox is full in {self._days_to_full:.1f} days; then the oldest records are "
+                "dropped and counted.",
+                "请恢复上行连接，或增大 outbox_limit_mb、清理磁盘。",
+                "Restore the uplink, raise outbox_limit_mb or make room on the disk.",
+            )
+        )
 
     def _tell_of_damage(self) -> None:
         if (found := self.thread.outbox.salvaged) is not None:
@@ -391,13 +421,19 @@ class Gateway:
         if self.clock.flags() == NO_FLAGS:
             self.troubles.clear("clock")
             return
+        step_s, county_ns = self.clock.step_ns() / NS_PER_S, self.clock.county_ahead_ns
+        off = abs(self.clock.step_ns()) > STEP_NOTICED_NS or county_ns is None
+        seconds, zh, en = (
+            (step_s, "系统时钟", "the system clock")
+            if off
+            else ((county_ns or 0) / NS_PER_S, "县级时钟", "the county's clock")
+        )
         self.troubles.report(
             Trouble(
                 "clock",
-                "clock_stepped",
-                f"系统时钟与网关时间线相差 {self.clock.step_ns() / NS_PER_S:.0f} 秒，记录仍按原时间线，并已标记。",
-                f"the system clock stands {self.clock.step_ns() / NS_PER_S:.0f} s from the gateway's time line; "
-                "records keep the line and are flagged.",
+                "clock_stepped" if off else "clock_differs_from_county",
+                f"{zh}与网关时间线相差 {seconds:.0f} 秒，记录仍按原时间线，并已标记。",
+                f"{en} stands {seconds:.0f} s from the gateway's time line; records keep the line and are flagged.",
                 "请检查时间同步（NTP），然后重启网关。",
                 "Check time synchronisation (NTP), then restart the gateway.",
             )
@@ -434,6 +470,11 @@ class Gateway:
             "batches_set_aside": depth.poisoned,
             "set_aside": [batch._asdict() for batch in depth.set_aside],
             "records_dropped": depth.dropped_rows,
+            "county_clock_ahead_ms": None
+            if self.uplink.county_ahead_ns is None
+            else self.uplink.county_ahead_ns // 1_000_000,
+            "outbox_bytes": depth.size_bytes,
+            "days_to_full": self._days_to_full,
             "last_contact_ns": self.uplink.last_contact_ns,
             "connected_devices": sum(d.connected for d in devices),
             "devices": [
@@ -512,7 +553,9 @@ def _open_outbox(config: PlantConfig) -> Outbox:
         settings.data_dir / "outbox.sqlite3",
         config.site,
         limit_bytes=settings.outbox_limit_mb * 1024 * 1024,
-        keep_s=settings.keep_days * 86_400,
+        keep_s=settings.keep_days * DAY_S,
+        unsent_s=settings.unsent_days * DAY_S,
+        reserve_bytes=settings.reserve_mb * 1024 * 1024,
     )
 
 

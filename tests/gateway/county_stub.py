@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,8 @@ class CountyStub:
         self.poison: Callable[[Records], int] = lambda records: 0
         """HTTP status for batches that it does not take; 0: it takes them."""
         self.ask_for: list[Missing] = []
+        self.ahead_ns = 0
+        """How far its clock is ahead."""
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Condition()
@@ -106,7 +109,7 @@ class CountyStub:
         if result == "journalled":
             self._journal(message, body)
         missing, self.ask_for = self.ask_for, []
-        answer = IngestAnswer(result, *key, message.rows, [], 0, missing, 1)
+        answer = IngestAnswer(result, *key, message.rows, [], 0, missing, time.time_ns() + self.ahead_ns)
         await self._note()
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 

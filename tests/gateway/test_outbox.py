@@ -146,6 +146,56 @@ def test_the_oldest_go_first_when_the_limit_is_reached_and_each_leaves_a_gap(out
     box.close()
 
 
+def test_unsent_records_that_are_too_old_are_dropped_and_counted(outbox: Outbox) -> None:
+    box = reopened(outbox, unsent_s=10 * DAY_S)
+    box.commit([batch(1)], b"c", 0)
+    box.commit([batch(2)], b"c", 5 * DAY_NS)
+    box.commit([batch(3)], b"c", 10 * DAY_NS + 1)
+    box.commit([batch(4)], b"c", 11 * DAY_NS)
+    depth = box.depth()
+    assert (depth.dropped_batches, depth.dropped_rows, depth.unsent) == (1, 2, 3)
+    gaps = [gap for p in pending(box) for gap in decode(p.body, Ingest).gaps]
+    assert [(gap.sequence, gap.rows, gap.reason) for gap in gaps] == [(1, 2, "dropped: too old")]
+    box.close()
+
+
+def test_the_reserve_of_free_space_is_kept(outbox: Outbox) -> None:
+    free = [10_000_000]
+    outbox.close()
+    box = Outbox(outbox.path, "g-1", reserve_bytes=1_000_000, free_bytes=lambda folder: free[0])
+    for start in range(1, 7):
+        box.commit([batch(start, rows=50)], b"c", 1)
+    box.mark_acked(2, 1)
+    size = box.depth().size_bytes
+    free[0] = 1_000  # something else fills the disk: the outbox does not grow, nor is it emptied in vain
+    box.commit([batch(7, rows=50)], b"c", 1)
+    assert (box.depth().acked, box.depth().dropped_batches) == (0, 0)  # confirmed ones go first
+    for start in range(8, 12):
+        box.commit([batch(start, rows=50)], b"c", 1)
+    assert size - 8192 < box.depth().size_bytes <= size + 8192
+    assert box.depth().dropped_rows == 50 * box.depth().dropped_batches > 0
+    free[0] = 10_000_000
+    box.commit([batch(9, rows=50)], b"c", 1)
+    gaps = [gap for p in pending(box) for gap in decode(p.body, Ingest).gaps]
+    assert sum(gap.rows for gap in gaps) == box.depth().dropped_rows
+    box.close()
+
+
+def test_how_long_the_outbox_lasts_is_predicted(outbox: Outbox) -> None:
+    assert outbox.days_to_full(DAY_NS) is None
+    minute_ns = 60 * NS_PER_S
+    for k in range(60):
+        outbox.commit([batch(k, rows=50)], b"c", k * minute_ns)
+    per_day = outbox.depth().size_bytes * 24
+    box = reopened(outbox, limit_bytes=outbox.depth().size_bytes + 3 * per_day)
+    days = box.days_to_full(60 * minute_ns)
+    assert days is not None
+    assert abs(days - 3) < 0.01
+    box.mark_acked(1, 1)
+    assert (box.days_to_full(60 * minute_ns) or 0) > days  # a confirmed batch makes room
+    box.close()
+
+
 def test_a_single_row_that_is_refused_is_kept_and_leaves_a_gap(outbox: Outbox) -> None:
     outbox.commit([batch(1, rows=1)], b"c", 1)
     assert outbox.refuse(1, 2, "400 no") == 1
