@@ -8,7 +8,7 @@ length may share a byte: then the later one is taken for a copy, which is kept u
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,16 +22,20 @@ _MAX_CELLS: Final = 96_000_000
 """One byte each: four hours of 60,000 devices."""
 
 
+_GATEWAYS_A_QUESTION: Final = 50
+
+
 class Stored(NamedTuple):
     """Times at which a device of a gateway has a record of this part, one entry a record."""
 
+    gateway: str
     device: str
     part: int
     start_s: list[int]
 
 
-Load = Callable[[str, int, int], Iterable[Stored]]
-"""(gateway, from s, before s) → what the store has there of batches before those that are being added."""
+Load = Callable[[Sequence[str], int, int], Iterable[Stored]]
+"""(gateways, from s, before s) → what the store has there of batches before those that are being added."""
 
 
 class _Hour:
@@ -71,6 +75,18 @@ class SeenKeys:
         self._hours: OrderedDict[tuple[str, int], _Hour] = OrderedDict()
         self._touched: set[tuple[str, int]] = set()
 
+    def prepare(self, parts: Iterable[tuple[str, Records]]) -> None:
+        """Ask for the hours that these gateways' records need, many gateways at once. Raises what `load` raises."""
+        missing: dict[int, dict[str, None]] = {}
+        for gateway, records in parts:
+            for hour in np.unique(records.start // HOUR_S).tolist():
+                if (gateway, hour) not in self._hours:
+                    missing.setdefault(hour, {})[gateway] = None
+        for hour, gateways in missing.items():
+            names = list(gateways)
+            for first in range(0, len(names), _GATEWAYS_A_QUESTION):
+                self._fetch(names[first : first + _GATEWAYS_A_QUESTION], hour)
+
     def copies(self, gateway: str, devices: list[str], records: Records) -> NDArray[np.int64] | None:
         """Add a batch. Returns for each row how many records of its key came before; None if none did for any.
 
@@ -100,23 +116,29 @@ class SeenKeys:
 
     def _hour(self, gateway: str, hour: int, devices: int) -> _Hour:
         key = (gateway, hour)
-        found = self._hours.get(key)
-        if found is None:
-            found = _Hour(devices)
-            numbers = self._numbers[gateway]
-            for stored in self._load(gateway, hour * HOUR_S, (hour + 1) * HOUR_S):
-                number = numbers.setdefault(stored.device, len(numbers))
-                found.grow(len(numbers))
-                for start_s in stored.start_s:
-                    found.count(number * _SLOTS + start_s % HOUR_S // MIN_WINDOW_S, stored.part)
-            self._hours[key] = found
-            self._cells += len(found.seen)
+        if key not in self._hours:
+            self._fetch([gateway], hour)
+        found = self._hours[key]
         self._touched.add(key)
         self._hours.move_to_end(key)
         before = len(found.seen)
         found.grow(max(devices, len(self._numbers[gateway])))
         self._cells += len(found.seen) - before
         return found
+
+    def _fetch(self, gateways: Sequence[str], hour: int) -> None:
+        made = {gateway: _Hour(len(self._numbers.setdefault(gateway, {}))) for gateway in gateways}
+        for stored in self._load(gateways, hour * HOUR_S, (hour + 1) * HOUR_S):
+            numbers = self._numbers[stored.gateway]
+            number = numbers.setdefault(stored.device, len(numbers))
+            found = made[stored.gateway]
+            found.grow(len(numbers))
+            for start_s in stored.start_s:
+                found.count(number * _SLOTS + start_s % HOUR_S // MIN_WINDOW_S, stored.part)
+        for gateway, found in made.items():
+            self._hours[gateway, hour] = found
+            self._touched.add((gateway, hour))
+            self._cells += len(found.seen)
 
     def settle(self) -> None:
         """What was added is stored. Only now are hours given up: the store could not have said what was under way."""

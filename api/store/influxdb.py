@@ -37,7 +37,7 @@ _FILES_LIMIT_S: Final = 64 * 3600
 _LOOK_BACK_S: Final = 400 * DAY_S
 """How far back 3.x is asked, which is how long minute records are kept unless that is changed."""
 _BOTH: Final = f'"{FIRST}","{AGAIN}"'
-_BY_SERIES: Final = 'GROUP BY "device","part","copy"'
+_BY_SERIES: Final = 'GROUP BY "gateway","device","part","copy"'
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +106,7 @@ class InfluxDBStore:
         sent = waiting_lines = 0
         waiting: list[str] = []
         under_way: Future[None] | None = None
+        self._seen.prepare((batch.gateway, batch.records) for batch in batches)
         try:
             for batch in batches:
                 copies = self._seen.copies(batch.gateway, batch.devices, batch.records)
@@ -199,14 +200,15 @@ class InfluxDBStore:
         for last_s in range(end_s, end_s - _LOOK_BACK_S, -_FILES_LIMIT_S):
             yield last_s - _FILES_LIMIT_S, last_s
 
-    def _load(self, gateway: str, first_s: int, last_s: int) -> Iterable[Stored]:
-        """What is stored of a gateway of batches before those being written."""
+    def _load(self, gateways: Sequence[str], first_s: int, last_s: int) -> Iterable[Stored]:
+        """What is stored of these gateways, of batches before those being written."""
         found = self._server.query(
-            _select('"position"', _BOTH, (first_s, last_s), gateway, f'"position" < {self._before}', _BY_SERIES)
+            _select('"position"', _BOTH, (first_s, last_s), gateways, f'"position" < {self._before}', _BY_SERIES)
         )
         for series in found:
             starts = [row[0] for row in series.values if row[0] is not None]
-            yield Stored(name_of(series.tags["device"]), int(series.tags["part"]), starts)
+            tags = series.tags
+            yield Stored(name_of(tags["gateway"]), name_of(tags["device"]), int(tags["part"]), starts)
 
     def read_days(self, keys: Sequence[tuple[str, int]]) -> Iterator[DayRecords]:
         """The records of each (gateway, local day) that has any."""
@@ -223,7 +225,7 @@ class InfluxDBStore:
         numbers: dict[str, int] = {}
         for first_s in range(begin_s, begin_s + DAY_S, _READ_S):
             found = self._server.query(
-                _select(names, _BOTH, (first_s, first_s + _READ_S), gateway, f'"position" <= {applied}', _BY_SERIES)
+                _select(names, _BOTH, (first_s, first_s + _READ_S), [gateway], f'"position" <= {applied}', _BY_SERIES)
             )
             for series in found:
                 device = name_of(series.tags["device"])
@@ -254,7 +256,7 @@ class InfluxDBStore:
                     'count("position")',
                     f'"{FIRST}"',
                     (first_s, last_s),
-                    gateway,
+                    [gateway],
                     f'"position" <= {applied}',
                     "GROUP BY time(1d, 16h) fill(none)",
                 )
@@ -271,11 +273,13 @@ class InfluxDBStore:
             self._server.close()
 
 
-def _select(what: str, source: str, span_s: tuple[int, int], gateway: str = "", also: str = "", tail: str = "") -> str:
+def _select(
+    what: str, source: str, span_s: tuple[int, int], gateways: Sequence[str] = (), also: str = "", tail: str = ""
+) -> str:
     """An InfluxQL statement over times from `span_s[0]` to before `span_s[1]`; a label needs no escaping."""
     where = [f"time >= {span_s[0]}s", f"time < {span_s[1]}s"]
-    if gateway:
-        where.append(f"\"gateway\" = '{label(gateway)}'")
+    if gateways:
+        where.append("(" + " OR ".join(f"\"gateway\" = '{label(gateway)}'" for gateway in gateways) + ")")
     if also:
         where.append(also)
     return f"SELECT {what} FROM {source} WHERE {' AND '.join(where)} {tail}".rstrip()  # noqa: S608 (see label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +113,13 @@ HOUR = 1_795_000_020 // 3600 * 3600
 
 
 def test_copies_are_numbered_in_the_order_of_the_journal() -> None:
-    asked: list[tuple[str, int, int]] = []
+    asked: list[tuple[list[str], int, int]] = []
 
-    def load(gateway: str, first_s: int, before_s: int) -> Iterable[Stored]:
-        asked.append((gateway, first_s, before_s))
-        return [Stored("b", 0, [first_s, first_s]), Stored("a", 2, [first_s])] if first_s == HOUR else []
+    def load(gateways: Sequence[str], first_s: int, before_s: int) -> Iterable[Stored]:
+        asked.append((list(gateways), first_s, before_s))
+        if "g" not in gateways or first_s != HOUR:
+            return []
+        return [Stored("g", "b", 0, [first_s, first_s]), Stored("g", "a", 2, [first_s])]
 
     seen = SeenKeys(load)
     assert seen.copies("g", ["a"], minutes(0, HOUR, 60)) is None
@@ -125,7 +127,7 @@ def test_copies_are_numbered_in_the_order_of_the_journal() -> None:
     copies = seen.copies("g", ["b", "a"], twice)
     assert copies is not None
     assert copies.tolist() == [2, 0, 1, 1, 3, 1]
-    assert asked == [("g", HOUR, HOUR + 3600)]
+    assert asked == [(["g"], HOUR, HOUR + 3600)]
     assert seen.copies("h", ["a"], minutes(0, HOUR + 3540, 2)) is None
     assert len(asked) == 3
     seen.forget()
@@ -137,9 +139,9 @@ def test_hours_beyond_the_limit_are_asked_for_again_but_never_while_they_are_bei
     stored: dict[int, list[int]] = {}
     asked: list[int] = []
 
-    def load(_gateway: str, first_s: int, _before_s: int) -> Iterable[Stored]:
+    def load(_gateways: Sequence[str], first_s: int, _before_s: int) -> Iterable[Stored]:
         asked.append(first_s)
-        return [Stored("a", 0, stored.get(first_s, []))]
+        return [Stored("g", "a", 0, stored.get(first_s, []))]
 
     seen = SeenKeys(load, max_cells=1)
     for _ in range(2):
@@ -157,3 +159,19 @@ def test_a_device_outside_the_table_is_an_error_before_anything_is_written() -> 
     seen = SeenKeys(lambda *_: [])
     with pytest.raises(IndexError):
         seen.copies("g", ["a"], minutes(3, HOUR, 1))
+
+
+def test_many_gateways_are_asked_about_at_once() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def load(gateways: Sequence[str], first_s: int, _before_s: int) -> Iterable[Stored]:
+        asked.append((len(gateways), first_s))
+        return [Stored(gateway, "a", 0, [first_s]) for gateway in gateways if gateway == "g7"]
+
+    seen = SeenKeys(load)
+    batches = [(f"g{i}", minutes(0, HOUR, 61)) for i in range(60)]
+    seen.prepare(batches)
+    assert asked == [(50, HOUR), (10, HOUR), (50, HOUR + 3600), (10, HOUR + 3600)]
+    copied = [gateway for gateway, records in batches if seen.copies(gateway, ["a"], records) is not None]
+    assert copied == ["g7"]
+    assert len(asked) == 4
