@@ -20,9 +20,9 @@ from tests.servers_influx import Influx1, influx_1
 GATEWAYS = 64
 DEVICES = 50
 MINUTES = 20
-RUNS = 5
-GROUPS = 2
-"""Appends in a run."""
+RUNS = 15
+GROUPS = 1
+"""Appends in a run: many short runs in turn, so that other work on the machine falls on both sides."""
 BATCHES = 60
 """Batches of 1,000 in an append."""
 
