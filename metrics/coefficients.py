@@ -99,6 +99,7 @@ def _of(row: _Row, basis: Basis, from_day: int, table: str, *, medium: bool = Fa
 
 STANDARD_COAL: Final[tuple[Coefficient, ...]] = (
     _of(("electricity", "kWh", 122_900, _FIRM), "calorific", _2020, "A.2"),
+    _of(("electricity", "kWh", 122_900, _K), "calorific", _2008, "A.1"),
     _of(("heat", "MJ", 34_120, _FIRM), "calorific", _2020, "A.2"),
     _of(("steam", "kg", 128_600, _UNSAFE, 94_300, 128_600), "calorific", _2008, "A.2"),
     *(_of(row, "calorific", _2020, "A.1") for row in _FUELS),

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from api.register.csv_read import local_day_number
 from api.services.day_cache import DayRange
 from api.services.perimeter import MeterPerimeter, meter_perimeter, scope_rows
 from api.services.periods import months_of
 from api.services.question import Question
+from metrics.coefficients import STANDARD_COAL
 from metrics.energy import (
     MICRO,
     Amount,
-    Coefficient,
     PlantEnergy,
     add_amounts,
     coefficient,
@@ -32,28 +27,6 @@ from metrics.energy import (
 from metrics.rollup import MeterPeriod, Period, meter_period
 
 CARRIER: Final = "electricity"
-_FILE: Final = Path(__file__).parent.parent / "definitions" / "coefficients.yml"
-
-
-class _CoefficientRow(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    carrier: str
-    unit: str
-    basis: Literal["calorific", "equivalent"]
-    micro_kgce: int
-    valid_from: Any
-    source: str
-
-
-@cache
-def coefficients() -> tuple[Coefficient, ...]:
-    """The dated coefficient rows that come with the service."""
-    rows = TypeAdapter(list[_CoefficientRow]).validate_python(yaml.safe_load(_FILE.read_text(encoding="utf-8")))
-    return tuple(
-        Coefficient(r.carrier, r.unit, r.basis, r.micro_kgce, local_day_number(str(r.valid_from)), r.source)
-        for r in rows
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +134,13 @@ def _sum(stretches: list[MeterMonth], reports: list[tuple[str, str, float]]) -> 
     energies: list[Amount] = []
     coals: list[Amount] = []
     row = coefficient(
-        coefficients(), CARRIER, "calorific", max((s.period.to_day - 1 for s in stretches), default=0) or 20_000
+        STANDARD_COAL, CARRIER, "calorific", max((s.period.to_day - 1 for s in stretches), default=0) or 20_000
     )
     for stretch in stretches:
         codes = stretch.perimeter.codes
         scope = scope_rows(len(codes), lambda i, codes=codes, inside=stretch.codes: codes[i] in inside)  # type: ignore[misc]
         energy = total(stretch.plants, scope, 1)[0]
-        row = coefficient(coefficients(), CARRIER, "calorific", stretch.period.to_day - 1)
+        row = coefficient(STANDARD_COAL, CARRIER, "calorific", stretch.period.to_day - 1)
         energies.append(energy)
         coals.append(standard_coal(energy, row))
     coal = add_amounts(coals)
