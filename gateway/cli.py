@@ -243,14 +243,20 @@ def browse(
 
 
 @app.command()
-def profiles(profile_folder: FolderOption = None, as_json: JsonOption = False) -> None:
-    """列出所有型号 / List every profile."""
-    from collectors.profiles import loader
+def profiles(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="品牌、型号或类别，例如 eastron sdm630 / brand, model or class")
+    ] = None,
+    profile_folder: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """列出或查找型号；没有找到时返回 1 / List profiles, or search them; exit code 1 where none is found."""
+    from collectors.profiles.catalogue import search
     from collectors.strict_yaml import FileError
 
     folders = tuple(profile_folder or ())
     try:
-        headers = [loader.header(name, folders) for name in loader.names(folders)]
+        headers = search(" ".join(words or ()), folders)
     except FileError as error:
         _fail(error, as_json)
     listed = [
@@ -261,9 +267,12 @@ def profiles(profile_folder: FolderOption = None, as_json: JsonOption = False) -
     listed.sort(key=lambda p: (str(p["name"]), str(p["brand"])))
     if as_json:
         _print_json(listed)
-        return
-    for p in listed:
+    for p in listed if not as_json else ():
         print(f"{p['name']:32} {p['class']:20} {p['brand']} {', '.join(p['models'])}")
+    if not listed:
+        if not as_json:
+            print("没有符合的型号。不带参数列出全部。/ no profile fits. Without words all are listed.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _address(address: str) -> str:

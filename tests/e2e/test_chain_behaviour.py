@@ -52,14 +52,19 @@ async def stand_still(chain: Chain) -> None:
     Only when every machine has been updated since is what is held also what is served.
     """
     await chain.order("hold")
+    await served_again(chain, 3)
+    chain.endpoints["counted_from_s"] = time.time()
+
+
+async def served_again(chain: Chain, times: int) -> None:
+    """Wait until the machines that publish by the second have done so again: all others were updated too."""
     before = (await chain.order("served"))["served"]
 
     async def updated() -> bool:
         now = (await chain.order("served"))["served"]
-        return all(now[machine] >= before[machine] + 3 for machine in ("edm-1", "stamping-1"))
+        return all(now[machine] >= before[machine] + times for machine in ("edm-1", "stamping-1"))
 
-    await until(updated, 10, "the plant stands still", chain)
-    chain.endpoints["counted_from_s"] = time.time()
+    await until(updated, 10, f"published {times} times more", chain)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -99,7 +104,7 @@ async def figure(portal: PortalClient, definition: str) -> dict[str, Any]:
 
 async def test_every_device_of_the_plant_is_connected(chain: Chain, portal: PortalClient) -> None:
     await until(lambda: all_connected(portal, chain), 30, "all devices connected", chain)
-    await asyncio.sleep(2 * POLL_S)  # every counter has been seen while it stood still
+    await served_again(chain, 2)  # every counter has been seen while it stood still
     await chain.order("release")
 
 
@@ -190,12 +195,22 @@ async def test_a_killed_gateway_is_silent_not_its_machines_and_it_resumes(chain:
 
 
 async def test_the_county_holds_what_the_plant_served(chain: Chain) -> None:
-    await asyncio.sleep(WINDOW_S)  # windows without faults, too
+    written = chain.gateway_status()["records_written"]
+
+    async def a_window_without_faults() -> bool:
+        return bool(chain.gateway_status()["records_written"] >= written + 2 * len(chain.scenario.machines))
+
+    await until(a_window_without_faults, 3 * WINDOW_S + 10, "two windows closed", chain)
     await chain.order("hold")
-    await asyncio.sleep(3 * POLL_S)  # the last value that was served has been seen
+    await served_again(chain, 3)  # the last value that was served has been seen
     pages = await chain.ledger()
     assert await chain.stop_gateway() == 0, "not everything was delivered"
-    await asyncio.sleep(1.5)  # the county writes to its store within a second of the journal
+    sent = sum(batch.rows for batch in chain.batches())
+
+    async def in_the_store() -> bool:
+        return await chain.records_stored() >= sent
+
+    await until(in_the_store, 20, "every record in the county's store", chain)
     await chain.stop_county()
     stored = stored_records(chain.folder / "county", chain.scenario.gateway)
     counted_from_s: float = chain.endpoints["counted_from_s"]

@@ -108,6 +108,14 @@ def test_a_wrong_file_is_told_before_anything_is_opened(tmp_path: Path) -> None:
     assert not (CASES / "unknown_key" / "plantpulse-data").exists()
 
 
+def test_profiles_are_found_by_brand_and_model() -> None:
+    code, out, _ = invoke("profiles", "eastron", "SDM630", "--json")
+    assert (code, [p["name"] for p in json.loads(out)]) == (0, ["eastron-sdm630"])
+    code, out, said = invoke("profiles", "no-such-meter")
+    assert (code, out) == (1, "")
+    assert "no profile fits" in said
+
+
 def test_profiles_are_listed() -> None:
     code, out, _ = invoke("profiles", "--json")
     listed: list[dict[str, Any]] = json.loads(out)
