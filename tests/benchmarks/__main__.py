@@ -11,6 +11,8 @@ import sys
 import time
 import traceback
 
+import structlog
+
 from tests.benchmarks.measure import machine
 
 GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="full sizes, minutes each")
     given = parser.parse_args()
     print(machine(), file=sys.stderr)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the lines alone
     crashed = short = 0
     for group in (given.only,) if given.only else GROUPS:
         names = (f"bench_{group}", *MORE_MODULES.get(group, ()))
