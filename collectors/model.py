@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.record import DeviceClass as DeviceClass
-from metrics.record import Evidence, MachineState
+from metrics.record import Evidence
 
 Clock = Callable[[], int]
 """The gateway's time line: ns since 1970 UTC, never running backwards. Collectors read no other clock."""
@@ -204,8 +204,3 @@ class LinkError(CollectorError):
 
 class ConfigError(CollectorError):
     """The configuration cannot work. The runner stops this collector and tells the operator."""
-
-
-def is_on_and_not_running(state: MachineState) -> bool:
-    """Whether energy counted in this state is idle energy (空载)."""
-    return state in (MachineState.IDLE, MachineState.FAULT)

@@ -9,7 +9,7 @@ gateway. A stored example of every version ever shipped stays in `tests/contract
 | `Ingest` → `IngestAnswer` | POST /api/v1/ingest | interval records, announcements, gaps |
 | `Live` | POST /api/v1/live | volatile presence, every 5 s and on change |
 | `Announce` | POST /api/v1/announce | who each device says it is |
-| `Enroll` → `Enrolled` | POST /api/v1/enroll | one-time code against a credential |
+| `Enroll` → `Enrolled` | POST /api/v1/enroll | one-time code against a credential; agreed, not served yet |
 """
 
 from __future__ import annotations

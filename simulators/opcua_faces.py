@@ -9,6 +9,7 @@ in the server's own namespace.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ class Served:
 
 
 @dataclass(slots=True)
-class Face:
+class Face(ABC):
     """One machine on a server: its constant values, and its live nodes by path."""
 
     machine: Machine
@@ -73,13 +74,13 @@ class Face:
         """The live nodes' values at the machine's present moment."""
         return {self.live[path]: variant for path, variant in self.readings().items()}
 
+    @abstractmethod
     def readings(self) -> dict[str, ua.Variant]:
         """The same by path."""
-        raise NotImplementedError
 
+    @abstractmethod
     def served(self) -> Served:
         """What those values say."""
-        raise NotImplementedError
 
 
 class CncFace(Face):
