@@ -12,8 +12,8 @@ import numpy as np
 from collectors.model import CollectorError, Device, Quality, Role, Samples, Trouble
 from gateway.clock import TimeLine
 from gateway.config import PlantConfig
+from gateway.link_loop import CLOSE_TIMEOUT_S
 from gateway.links import Link, make_links
-from gateway.runner import CLOSE_TIMEOUT_S
 from gateway.windows import STATE_NAMES
 
 

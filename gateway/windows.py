@@ -105,6 +105,10 @@ class Windows:
                 self.shed["unknown_tag"] += unknown
         return accepted
 
+    def shed_counts(self) -> dict[str, int]:
+        """Everything dropped since the outbox was made, by reason."""
+        return {reason: n for reason, n in self.shed.items() if n}
+
     def blind(self, from_ns: int, to_ns: int) -> None:
         """The whole gateway was not watching in this time."""
         for account in self.accounts.values():

@@ -55,7 +55,7 @@ READ_ONLY = """
 import asyncio, os, subprocess, sys
 from pathlib import Path
 import structlog
-from gateway import runner
+from gateway import data_folder, runner
 from tests.gateway.scripted import ScriptedCollector, steady
 from collectors.entries import DeviceEntry
 from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
@@ -65,7 +65,7 @@ folder = Path(sys.argv[1])
 config = PlantConfig(file=folder / "p", site="g-1", gateway=GatewayConfig(data_dir=folder / "data", checkpoint_s=0.2),
     uplink=UplinkConfig(url="http://127.0.0.1:9", credential_file=folder / "credential"),
     entries={"modbus": (DeviceEntry(id="m-1", profile="p", address="modbus-tcp://h:1"),)})
-runner.DISK_RETRY_S = 0.1
+data_folder.DISK_RETRY_S = 0.1
 made = []
 def links(clock):
     made.append(ScriptedCollector(steady(), clock))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from collectors.model import Batch, Clock, ConfigError, LinkError, Trouble
-from gateway import runner
+from gateway import clock_watch, runner
 from gateway.config import PlantConfig
 from gateway.links import Link
 from gateway.outbox import OutboxError
@@ -70,7 +70,7 @@ async def test_from_a_machine_to_the_county(
     status = tmp_path / "status.json"
     config = plant(county.url, "m-1", "ghost")
     async with running(config, monkeypatch, one, close_short=True, status_file=status) as (gateway, _, task):
-        await until(lambda: gateway.samples["modbus"] >= 40)
+        await until(lambda: gateway.intake.samples["modbus"] >= 40)
         gateway.stop()
         assert await task == 0
     row = next(row for (device, _, _), row in county.rows.items() if device == "m-1")
@@ -82,7 +82,7 @@ async def test_from_a_machine_to_the_county(
     assert county.announcements[1].serial == "0001"
     assert {d.id for d in county.live[-1].devices} == {"m-1", "ghost"}
     summary = json.loads(status.read_text())
-    assert summary["samples"]["modbus"] == gateway.samples["modbus"]
+    assert summary["samples"]["modbus"] == gateway.intake.samples["modbus"]
     assert summary["records_written"] == len(county.rows)
     assert summary["batches_unsent"] == 0
     assert summary["connected_devices"] == 1
@@ -119,11 +119,11 @@ async def test_a_stop_in_order_resumes_as_a_kill_does(
         return [ScriptedCollector(machine, clock)]
 
     async with running(config, monkeypatch, make) as (gateway, _, _):
-        await until(lambda: gateway.samples["modbus"] >= 20)
+        await until(lambda: gateway.intake.samples["modbus"] >= 20)
         first = gateway.windows.accounts["m-1"]
     assert county.rows == {}
     async with running(config, monkeypatch, make, close_short=True) as (gateway, _, _):
-        await until(lambda: gateway.samples["modbus"] >= 20)
+        await until(lambda: gateway.intake.samples["modbus"] >= 20)
         second = gateway.windows.accounts["m-1"]
     (row,) = county.rows.values()
     assert row["flags"] & Flag.RESUMED
@@ -220,7 +220,7 @@ async def test_what_a_collector_drops_or_tells_is_shown(
 
     async with running(plant(county.url), monkeypatch, lambda clock: [Telling(steady(), clock)]) as (gateway, _, _):
         await until(lambda: gateway.troubles.listed())
-        assert gateway.shed_counts() == {"queue_full": 3}
+        assert gateway.windows.shed_counts() == {"queue_full": 3}
         await county.until(lambda: county.live[-1].shed == {"queue_full": 3})
 
 
@@ -228,10 +228,10 @@ async def test_a_county_that_is_away_for_a_while_gets_everything_once(
     county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(plant(county.url), monkeypatch, one, close_short=True) as (gateway, _, _):
-        await until(lambda: gateway.samples["modbus"] >= 20)
+        await until(lambda: gateway.intake.samples["modbus"] >= 20)
         await county.stop()
-        gateway._unwritten += gateway.windows.close_short(gateway.clock())
-        await until(lambda: gateway.records_written >= 1)
+        gateway.keeper.unwritten += gateway.windows.close_short(gateway.clock())
+        await until(lambda: gateway.keeper.records_written >= 1)
         await until(lambda: gateway.troubles.listed())
         await county.start()
         await county.until(lambda: county.rows)
@@ -250,14 +250,14 @@ async def test_a_full_disk_ends_nothing_and_loses_nothing(
         await gateway.thread.call(db.execute, "PRAGMA query_only=1")
         await until(lambda: [t.code for t in gateway.troubles.listed()] == ["disk_not_writable"])
         acked = collector.acked
-        gateway._unwritten += gateway.windows.close_short(gateway.clock())
+        gateway.keeper.unwritten += gateway.windows.close_short(gateway.clock())
         before = collector.read_batches
         await until(lambda: collector.read_batches >= before + 10)
         assert collector.acked == acked
-        assert gateway.records_written == 0
+        assert gateway.keeper.records_written == 0
         await gateway.thread.call(db.execute, "PRAGMA query_only=0")
         await gateway.thread.call(db.execute, "PRAGMA max_page_count=1000000")
-        await until(lambda: gateway.records_written >= 1)
+        await until(lambda: gateway.keeper.records_written >= 1)
         assert collector.acked > acked
         await until(lambda: not gateway.troubles.listed())
     assert not task.cancelled()
@@ -273,7 +273,7 @@ async def test_a_window_length_can_be_changed_without_losing_what_was_counted(
         return [ScriptedCollector(machine, clock)]
 
     async with running(plant(county.url, window_s=900), monkeypatch, make) as (gateway, _, _):
-        await until(lambda: gateway.samples["modbus"] >= 20)
+        await until(lambda: gateway.intake.samples["modbus"] >= 20)
     async with running(plant(county.url, window_s=10), monkeypatch, make) as (gateway, _, _):
         await county.until(lambda: county.rows)
         assert gateway.windows.closed_ns % (900 * 10**9) == 0
@@ -291,16 +291,16 @@ async def test_a_data_folder_serves_one_process_only(
         with pytest.raises(OutboxError, match="another gateway process"):
             await runner.run(config, Options(), lambda clock: [])
     async with running(config, monkeypatch, one) as (gateway, _, _):
-        await until(lambda: gateway.samples["modbus"])
+        await until(lambda: gateway.intake.samples["modbus"])
 
 
 async def test_a_process_that_was_stopped_for_a_while_says_that_it_did_not_watch(
     county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "PROGRESS_S", 0.05)
-    monkeypatch.setattr(runner, "NOT_WATCHING_NS", 300_000_000)
+    monkeypatch.setattr(clock_watch, "PROGRESS_S", 0.05)
+    monkeypatch.setattr(clock_watch, "NOT_WATCHING_NS", 300_000_000)
     async with running(plant(county.url, window_s=900), monkeypatch, one) as (gateway, _, _):
-        await until(lambda: gateway.samples["modbus"])
+        await until(lambda: gateway.intake.samples["modbus"])
         account = gateway.windows.accounts["m-1"]
         time.sleep(0.6)  # noqa: ASYNC251 (the event loop stands still, as in a stopped process)
         await until(lambda: len(account.watched) == 2)

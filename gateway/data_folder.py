@@ -1,0 +1,108 @@
+"""The data folder of a gateway: held by one process, with the outbox and the windows of the last run."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collectors.model import Clock
+from gateway import checkpoint
+from gateway.account import Row
+from gateway.config import PlantConfig
+from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
+from gateway.windows import Windows
+from metrics.record import DAY_S
+
+DISK_RETRY_S: Final = 5.0
+_log = structlog.get_logger("gateway")
+
+
+@asynccontextmanager
+async def opened(config: PlantConfig) -> AsyncIterator[OutboxThread]:
+    """Hold the data folder and open its outbox, waiting for a disk that cannot be used; released at the end.
+
+    Raises OutboxError.
+    """
+    waiting = False
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(only_one(config.gateway.data_dir))
+                thread = OutboxThread(_open_outbox(config))
+                break
+            except (DiskError, OSError) as error:
+                held.pop_all().close()
+                # Started again and again by its supervisor it would do no better: it waits for the disk.
+                if not waiting:
+                    folder = str(config.gateway.data_dir)
+                    _log.error("the data folder cannot be used: waiting", folder=folder, error=str(error))
+                waiting = True
+            await asyncio.sleep(DISK_RETRY_S)
+        try:
+            yield thread
+        finally:
+            await asyncio.to_thread(thread.stop)
+
+
+def _open_outbox(config: PlantConfig) -> Outbox:
+    settings = config.gateway
+    return Outbox(
+        settings.data_dir / "outbox.sqlite3",
+        config.site,
+        limit_bytes=settings.outbox_limit_mb * 1024 * 1024,
+        keep_s=settings.keep_days * DAY_S,
+        unsent_s=settings.unsent_days * DAY_S,
+        reserve_bytes=settings.reserve_mb * 1024 * 1024,
+    )
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold a data folder for this process; it is free again when the process ends, however it ends.
+
+    Raises OutboxError where another process holds it, OSError where the folder cannot be used.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutboxError(
+                f"另一个网关进程正在使用 {data_dir}。请先停止它，或换一个 data_dir。 / "
+                f"another gateway process uses {data_dir}. Stop it first, or use another data_dir."
+            ) from error
+        yield
+
+
+def read_checkpoint(outbox: Outbox) -> checkpoint.SavedWindows | None:
+    """The last run's checkpoint. A damaged one is told in the log, and a new one begun."""
+    blob = outbox.checkpoint()
+    if blob is None:
+        return None
+    try:
+        return checkpoint.read(blob)
+    except checkpoint.CheckpointError as error:
+        _log.error("checkpoint damaged: counters start anew", error=str(error))
+        return None
+
+
+def open_windows(
+    outbox: Outbox, saved: checkpoint.SavedWindows | None, config: PlantConfig, clock: Clock
+) -> tuple[Windows, list[Row]]:
+    """New windows, or those of the last run: (windows, records of windows that a new length closed)."""
+    now_ns = clock()
+    windows = Windows(config.gateway.window_s, config.entry_ids, now_ns)
+    rows: list[Row] = []
+    if saved is not None:
+        if saved.window_s != windows.window_s:
+            rows, saved = checkpoint.close_old(saved)
+        checkpoint.resume(saved, windows, now_ns)
+    for known in outbox.known_devices():
+        windows.remember(known.device, known.number, known.serial, now_ns)
+    return windows, rows

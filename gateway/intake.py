@@ -1,0 +1,116 @@
+"""What links bring: devices are announced, samples and proofs counted, acknowledgements kept until all is safe."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter as Counts
+from collections.abc import Callable
+
+from collectors.model import FOREVER_S, Batch, Clock, Device
+from gateway import outbox_troubles
+from gateway.config import ENTRY_MODELS, PlantConfig
+from gateway.outbox import OutboxThread
+from gateway.troubles import Troubles
+from gateway.windows import Windows
+from gateway.wire import Announcement
+
+
+class Intake:
+    """Takes batches into the windows. Whoever writes the windows down fetches `take_acks` and calls
+    `introduce_again` when the disk takes data again."""
+
+    def __init__(
+        self,
+        config: PlantConfig,
+        clock: Clock,
+        thread: OutboxThread,
+        windows: Windows,
+        troubles: Troubles,
+        *,
+        found: Callable[[], None],
+    ) -> None:
+        self._config, self._clock, self._thread, self._windows, self._troubles = (
+            config,
+            clock,
+            thread,
+            windows,
+            troubles,
+        )
+        self._found = found
+        self._unannounced: dict[str, Device] = {}
+        self._acks: list[Callable[[], None]] = []
+        self.samples: Counts[str] = Counts(dict.fromkeys(ENTRY_MODELS, 0))
+        """Accepted samples by protocol."""
+        self.first_sample_ns = 0
+
+    async def take(self, protocol: str, batch: Batch) -> None:
+        """Count what one read of a link brought."""
+        for device in batch.devices:
+            await self._introduce(device)
+        accepted = self._windows.take(batch.proofs, batch.samples)
+        if accepted:
+            self.samples[protocol] += accepted
+            if not self.first_sample_ns:
+                self.first_sample_ns = self._clock()
+        for trouble in batch.troubles:
+            self._troubles.report(trouble)
+        if batch.shed:
+            self._windows.shed.update(batch.shed)
+        if batch.ack is not None:
+            self._acks.append(batch.ack)
+
+    def take_acks(self) -> list[Callable[[], None]]:
+        """The acknowledgements of everything taken so far, for whoever makes it safe."""
+        acks, self._acks = self._acks, []
+        return acks
+
+    def give_back(self, acks: list[Callable[[], None]]) -> None:
+        """What they acknowledge could not be made safe."""
+        self._acks = acks + self._acks
+
+    async def introduce_again(self) -> None:
+        """Announce the devices that the disk did not take when they were found."""
+        for device in list(self._unannounced.values()):
+            await self._introduce(device)
+
+    async def _introduce(self, device: Device) -> None:
+        now_ns = self._clock()
+        number = await self._announce(device, now_ns)
+        if self._windows.introduce(device, number, now_ns):
+            self._found()
+
+    async def _announce(self, device: Device, now_ns: int) -> int:
+        """The number of what the device says of itself; 0 while the disk does not take it."""
+        outbox = self._thread.outbox
+        try:
+            number = await self._thread.call(outbox.announce, announcement(device, self._config, now_ns))
+        except sqlite3.Error as error:
+            self._troubles.report(outbox_troubles.not_writable(error))
+            self._unannounced[device.id] = device
+            return 0
+        self._unannounced.pop(device.id, None)
+        return number
+
+
+def announcement(device: Device, config: PlantConfig, now_ns: int) -> Announcement:
+    """What a device said of itself, and the asset that its entry proposes, not yet numbered."""
+    entry = next((e for entries in config.entries.values() for e in entries if e.id == device.entry), None)
+    alone = device.id == device.entry
+    return Announcement(
+        0,
+        now_ns,
+        device.id,
+        device.address,
+        device.profile,
+        device.device_class,
+        device.evidence.value,
+        manufacturer=device.identity.manufacturer,
+        model=device.identity.model,
+        serial=device.identity.serial,
+        product_uri=device.identity.product_uri,
+        carrier=device.carrier,
+        unit=device.unit,
+        direction=device.direction,
+        liveness_s=device.liveness_s if device.liveness_s != FOREVER_S else 0.0,
+        asset=entry.asset if entry is not None and alone else "",
+    )

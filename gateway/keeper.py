@@ -1,0 +1,109 @@
+"""Closes windows in time, writes them and the checkpoint, and acknowledges what is safe."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from gateway import checkpoint, outbox_troubles
+from gateway.account import Row
+from gateway.clock import NS_PER_S, TimeLine
+from gateway.intake import Intake
+from gateway.outbox import OutboxThread
+from gateway.troubles import Troubles
+from gateway.uplink import Uplink
+from gateway.windows import Windows
+
+LOOK_AHEAD_NS: Final = 600 * NS_PER_S
+MAX_UNWRITTEN_ROWS: Final = 100_000
+"""Records held in memory while the disk takes none."""
+_log = structlog.get_logger("gateway")
+
+
+class Keeper:
+    """What stands between open windows and the outbox. `tick` is called a few times a second."""
+
+    def __init__(
+        self,
+        windows: Windows,
+        intake: Intake,
+        thread: OutboxThread,
+        uplink: Uplink,
+        troubles: Troubles,
+        clock: TimeLine,
+        *,
+        checkpoint_s: float,
+        rows: Sequence[Row] = (),
+    ) -> None:
+        self._windows, self._intake, self._thread = windows, intake, thread
+        self._uplink, self._troubles, self._clock = uplink, troubles, clock
+        self._interval_ns = round(checkpoint_s * NS_PER_S)
+        self._due_ns = clock() + self._interval_ns
+        self._days_due_ns = 0
+        self.unwritten: list[Row] = list(rows)
+        """Closed records that are not in the outbox yet."""
+        self.records_written = 0
+        self.days_to_full: float | None = None
+        """How long the outbox lasts, in days; None where nobody knows."""
+
+    async def tick(self, now_ns: int) -> None:
+        """Close windows that are due and write what is to be written."""
+        if now_ns >= self._windows.next_due_ns():
+            self.unwritten += self._windows.close_due(now_ns, self._clock.flags())
+            self._due_ns = now_ns
+        if now_ns >= self._due_ns:
+            await self.write(now_ns)
+            self._due_ns = now_ns + self._interval_ns
+
+    async def close_short(self, now_ns: int) -> None:
+        """Close all windows now and write them."""
+        self.unwritten += self._windows.close_short(now_ns, self._clock.flags())
+        await self.write(now_ns)
+
+    async def write(self, now_ns: int) -> None:
+        """Write closed windows and the checkpoint, synced, then acknowledge what they hold."""
+        rows, acks = list(self.unwritten), self._intake.take_acks()
+        batches = self._windows.batches(rows)
+        blob = checkpoint.save(self._windows, now_ns)
+        outbox = self._thread.outbox
+        try:
+            if batches:
+                written = await self._thread.call(outbox.commit, batches, blob, now_ns)
+            else:
+                written = 0
+                await self._thread.call(outbox.save_checkpoint, blob)
+        except sqlite3.Error as error:  # a full or broken disk does not end the process
+            self._intake.give_back(acks)
+            self._troubles.report(outbox_troubles.not_writable(error))
+            if (surplus := len(self.unwritten) - MAX_UNWRITTEN_ROWS) > 0:
+                del self.unwritten[:surplus]
+                self._windows.shed["disk_not_writable"] += surplus
+            return
+        self._troubles.clear(outbox_troubles.DISK)
+        if outbox.salvaged is not None:
+            self._troubles.report(outbox_troubles.damaged(outbox.salvaged))
+        self.unwritten = self.unwritten[len(rows) :]
+        await self._intake.introduce_again()
+        self.records_written += written
+        if written:
+            self._uplink.wake()
+            await self._look_ahead(now_ns)
+        for ack in acks:
+            try:
+                ack()
+            except Exception:  # noqa: BLE001 (the samples are safe; the link tells of its own trouble)
+                _log.exception("acknowledgement failed")
+
+    async def _look_ahead(self, now_ns: int) -> None:
+        """How long the outbox lasts; told when it is less than a week while the county is away."""
+        if now_ns < self._days_due_ns:
+            return
+        self._days_due_ns = now_ns + LOOK_AHEAD_NS
+        with suppress(sqlite3.Error):  # the next write tells of the disk
+            days = await self._thread.call(self._thread.outbox.days_to_full, now_ns)
+            self.days_to_full = None if days is None else round(days, 2)
+        self._troubles.report(outbox_troubles.room(self.days_to_full))

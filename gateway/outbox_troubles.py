@@ -1,0 +1,51 @@
+"""What people are told of the outbox and its disk."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collectors.model import Trouble
+from gateway.salvage import Salvaged
+
+DISK: Final = "outbox"
+ROOM: Final = "outbox/room"
+DAMAGE: Final = "outbox/damage"
+FULL_SOON_DAYS: Final = 7
+
+
+def not_writable(error: Exception) -> Trouble:
+    """The disk takes nothing now."""
+    return Trouble(
+        DISK,
+        "disk_not_writable",
+        f"无法写入待发库：{error}。数据暂存内存。",
+        f"the outbox cannot be written: {error}. Records are held in memory.",
+        "请检查磁盘空间和存储卡。",
+        "Check disk space and the card.",
+    )
+
+
+def room(days_to_full: float | None) -> Trouble:
+    """The outbox is full in less than a week; a closed trouble where it is not, or nobody knows."""
+    if days_to_full is None or days_to_full >= FULL_SOON_DAYS:
+        return Trouble(ROOM, "")
+    return Trouble(
+        ROOM,
+        "outbox_full_soon",
+        f"按目前的速度，待发库约 {days_to_full:.1f} 天后写满，之后最旧的记录会被丢弃并计数。",
+        f"at this rate the outbox is full in {days_to_full:.1f} days; then the oldest records are dropped and counted.",
+        "请恢复上行连接，或增大 outbox_limit_mb、清理磁盘。",
+        "Restore the uplink, raise outbox_limit_mb or make room on the disk.",
+    )
+
+
+def damaged(found: Salvaged) -> Trouble:
+    """A damaged file was set aside."""
+    return Trouble(
+        DAMAGE,
+        "outbox_damaged",
+        found.zh,
+        found.en,
+        "请更换存储卡；把搁置的文件交给软件维护方查看。",
+        "Replace the card; have the maintainers look at the file that was set aside.",
+    )
