@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from collectors.model import Batch
 
@@ -31,3 +31,15 @@ class Collector(Protocol):
 
     async def close(self) -> None:
         """Give everything back. Safe twice, safe after a failed connect, done within 2 s."""
+
+
+@runtime_checkable
+class AsksSilentDevices(Protocol):
+    """A collector that asks silent devices less and less, and sooner when a person has been at the cabinet."""
+
+    def retry(self, device: str = "") -> int:
+        """Ask a silent device again within about a second, and start its waits from the beginning.
+
+        `device`: id of a device or of an entry; blank: every silent one of this link. Returns how many silent
+        units that concerns; 0 where the device answers or is not of this link. Call it from the collector's loop.
+        """

@@ -142,16 +142,12 @@ class ModbusCollector:
         self._todo.clear()
         self._link.close()
 
-    def retry(self, unit: int | None = None) -> int:
-        """Ask silent units again within a second, instead of when their wait is over: after a person has
-        been at the cabinet. `unit` None: all of them. Returns how many units that concerns.
-
-        May be called at any time from the collector's event loop.
-        """
+    def retry(self, device: str = "") -> int:
+        """Ask silent units again within a second, instead of when their wait is over (see `AsksSilentDevices`)."""
         silent = {
-            device.entry.unit: device.breaker
-            for device in self._devices
-            if not device.breaker.is_closed and unit in (None, device.entry.unit)
+            unit.entry.unit: unit.breaker
+            for unit in self._devices
+            if not unit.breaker.is_closed and device in ("", unit.entry.id, *(known.id for known in unit.devices))
         }
         for breaker in silent.values():
             breaker.retry()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from collectors.base import AsksSilentDevices
 from collectors.modbus.breaker import Breaker
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.device import PolledDevice, polled_device
@@ -234,12 +235,24 @@ async def test_a_silent_unit_is_asked_at_once_when_a_person_says_so(
     assert collector.silent_units == (1,)
     asked = len(link.polls(1))
     is_dead = False
-    assert collector.retry(2) == 0
+    assert isinstance(collector, AsksSilentDevices)
+    assert (collector.retry("d2"), collector.retry("nobody")) == (0, 0)
     assert collector.retry() == 1
     began_s = time.since_start_s
     await reader.until_s(began_s + 2)
     assert link.polls(1)[asked] <= began_s + 1.1
     assert collector.silent_units == ()
+
+
+async def test_a_retry_takes_the_id_of_an_entry_or_of_any_device_in_it(
+    link: ScriptedLink, time: Time, tmp_path: Path
+) -> None:
+    write_profile(tmp_path, "two-way", TWO_WAY, more="identification: false\n")
+    link.answer = lambda *_: SilentError()
+    collector = scripted_collector(tmp_path, link, [("roof", "two-way", 1)], counts=["import", "export"])
+    reader = await connected(collector, time)
+    await reader.until_s(20)
+    assert [collector.retry(name) for name in ("roof", "roof/import", "roof/export", "roof/gas")] == [1, 1, 1, 0]
 
 
 async def test_a_retry_does_not_wait_for_a_slow_poll(link: ScriptedLink, time: Time, tmp_path: Path) -> None:
@@ -252,7 +265,7 @@ async def test_a_retry_does_not_wait_for_a_slow_poll(link: ScriptedLink, time: T
     reader = await connected(collector, time)
     await reader.until_s(30)
     asked = len(link.polls(1))
-    assert collector.retry(1) == 1
+    assert collector.retry("d1") == 1
     await reader.until_s(32)
     assert len(link.polls(1)) == asked + 1
     assert link.polls(1)[-1] < 31.5
@@ -264,7 +277,7 @@ async def test_a_retry_that_finds_nobody_starts_the_waits_anew(link: ScriptedLin
     collector = scripted_collector(tmp_path, link, [("d1", "word", 1), ("d2", "word", 2)])
     reader = await connected(collector, time)
     await reader.until_s(400)
-    collector.retry(1)
+    collector.retry("d1")
     await reader.until_s(430)
     after = [at for at in link.polls(1) if at > 399]
     assert len(after) >= 4, "2 s, 4 s, 6 s … as for a unit that has just gone silent"
