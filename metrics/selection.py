@@ -4,7 +4,8 @@ A machine that is connected (networking rate) or made numerically controlled (CN
 in its rate; the denominator stays. Then each machine adds an amount of its own to the rate, whatever
 the others do, so the set of the machines that add most is the smallest one: nothing needs to be searched. The same
 holds for machines replaced by new ones of another value: with v old, w new and target T, N/D reaches T when the sum
-of w − T·(w − v) over those replaced reaches T·D − N. Amounts are compared and added exactly.
+of w − T·(w − v) over those replaced reaches T·D − N. Under the mean of enterprises' rates the machines of one
+enterprise change its denominator for one another: see `metrics.replacement`. All amounts are exact.
 Source of the rates: metrics.rates.
 """
 
@@ -18,13 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.replacement import Shop, fewest_replacements
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The smallest set of machines that reaches a target rate."""
 
     rows: NDArray[np.int64]
-    """Rows of the machines to connect or replace, those that add most first; of equals the lower row."""
+    """Rows of the machines to connect or replace, those that add most first; of equals the lower row. Where what one
+    adds depends on the others (new weights in a mean of enterprises' rates): ascending."""
     reached: bool
     """Whether the rate reaches the target with them. If not, `rows` are all that could be chosen."""
     before: Fraction | None
@@ -48,10 +52,10 @@ def smallest_set(
     unknown (−1) not counted; None: each counts one. `enterprise` None: the pooled rate; else its
     index, and the rate is the mean of the enterprises' rates.
     `new_weight` of the machine that would replace each, above 0 (others are not chosen); None: weights stay.
+    An enterprise whose machines are worth nothing now has no rate and stays out of the mean.
     `target` a Fraction, or a float taken at the decimal number it prints as (0.6 is 3/5).
 
-    Raises ValueError for a target outside 0 to 1, columns of unequal length, or new weights in a mean of
-    enterprises: there the machines of an enterprise change its denominator for one another.
+    Raises ValueError for a target outside 0 to 1 or columns of unequal length.
     """
     goal = target if isinstance(target, Fraction) else Fraction(repr(float(target)))
     if not 0 <= goal <= 1:
@@ -60,8 +64,6 @@ def smallest_set(
     given = [x for x in (shown, free, weight, enterprise, new_weight) if x is not None]
     if any(len(x) != n for x in given):
         raise ValueError(f"columns of unequal length: {[n, *map(len, given)]}")
-    if enterprise is not None and new_weight is not None:
-        raise ValueError("new weights and the mean of enterprises' rates do not go together")
     weights = np.ones(n, np.int64) if weight is None else np.asarray(weight, np.int64)
     becomes = weights if new_weight is None else np.asarray(new_weight, np.int64)
     counts = counted & (weights >= 0)
@@ -71,13 +73,20 @@ def smallest_set(
     if not held:
         return Selection(np.empty(0, np.int64), False, None, None)
 
-    def gain(row: int) -> Fraction:
-        old, new = int(weights[row]), int(becomes[row])
-        return (new - goal * (new - old)) / totals[int(groups[row])]
-
-    useful = np.flatnonzero(counts & ~shown & free & (becomes > 0)).tolist()
-    gains = {row: gain(row) for row in useful}
-    order = sorted(useful, key=lambda row: (-gains[row], row))
+    useful = [
+        row for row in np.flatnonzero(counts & ~shown & free & (becomes > 0)).tolist() if totals[int(groups[row])] > 0
+    ]
+    if enterprise is not None and new_weight is not None:
+        machines: dict[int, list[tuple[int, int, int]]] = {g: [] for g in held}
+        for row in useful:
+            machines[int(groups[row])].append((row, int(weights[row]), int(becomes[row])))
+        order = fewest_replacements([Shop(numerators[g], totals[g], tuple(machines[g])) for g in held], goal)
+    else:
+        gains = {
+            row: (int(becomes[row]) - goal * (int(becomes[row]) - int(weights[row]))) / totals[int(groups[row])]
+            for row in useful
+        }
+        order = sorted(useful, key=lambda row: (-gains[row], row))
 
     def after(count: int) -> Fraction:
         above, below = numerators.copy(), totals.copy()

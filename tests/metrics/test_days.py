@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics.days import DAY_COLUMNS, DayStates, day_states, merge
+from metrics.days import DAY_COLUMNS, DayStates, day_states, merge, state_seconds
 from metrics.record import Flag, Records
 from tests.metrics.records import DAY, START_S, device_day, records
 
@@ -63,6 +63,32 @@ def test_windows_of_two_lengths_that_overlap_count_their_common_time_once() -> N
     )
     got = row(day_states(given, None, DAY, 1))
     assert (got["connected"], got["running"], got["idle"], got["overlaps"]) == (750, 600, 150, 2)
+
+
+@pytest.mark.parametrize(("window_s", "minutes"), [(10, 1440), (60, 1440), (60, 1437), (60, 64), (900, 1440), (60, 1)])
+def test_times_of_whole_days_add_up_however_long_the_windows_are(window_s: int, minutes: int) -> None:
+    """Full windows, the largest sums there are, and arbitrary ones, against Python's own integers."""
+    windows, tenths = max(1, minutes * 60 // window_s), window_s * 10
+    rng = np.random.default_rng(window_s + minutes)
+    full, some = np.full(windows, tenths), rng.integers(0, tenths + 1, windows)
+    running = np.concatenate([full, some, np.zeros(windows, np.int64)])
+    columns = records().columns() | {
+        "device": np.repeat([0, 1, 2], windows),
+        "start": np.tile(START_S + window_s * np.arange(windows), 3),
+        "length": np.tile(full, 3),
+        "observed": np.tile(full, 3),
+        "connected": running,
+        "running": running,
+        "reading": np.full(3 * windows, -1),
+    }
+    zero = np.zeros(3 * windows, np.int64)
+    given = Records.from_columns({name: column if len(column) else zero for name, column in columns.items()})
+    got = day_states(given, None, DAY, 3)
+    expected = [sum(full.tolist()), sum(some.tolist()), 0]
+    assert got.running.tolist() == got.connected.tolist() == expected
+    assert got.observed.tolist() == [expected[0]] * 3
+    alone = state_seconds(given, None, DAY, 3)
+    assert {name: alone[name].tolist() for name in alone} == {name: getattr(got, name).tolist() for name in alone}
 
 
 def test_a_record_of_another_day_is_refused() -> None:

@@ -105,8 +105,62 @@ def test_replacing_by_dearer_machines_needs_fewer() -> None:
     got = smallest_set(counted, shown, counted, 0.6, hundred, new_weight=hundred * 4)
     assert (got.rows.tolist(), got.before, got.after) == ([2, 3], Fraction(1, 5), Fraction(5, 8))
     assert len(smallest_set(counted, shown, counted, 0.6, hundred).rows) == 4
-    with pytest.raises(ValueError, match="do not go together"):
-        smallest_set(counted, shown, counted, 0.6, hundred, np.zeros(10, np.int64), hundred)
+    together = smallest_set(counted, shown, counted, 0.6, hundred, np.zeros(10, np.int64), hundred * 4)
+    assert (together.rows.tolist(), together.after) == ([2, 3], Fraction(5, 8))
+
+
+REPLACED = st.tuples(st.booleans(), st.booleans(), st.integers(-1, 9), st.integers(0, 9), st.integers(0, 2))
+
+
+@given(st.lists(REPLACED, max_size=8), st.integers(0, 12))
+@settings(max_examples=250, deadline=None)
+def test_replacing_under_the_mean_of_enterprises_equals_exhaustive_search(
+    machines: list[tuple[bool, bool, int, int, int]], twelfths: int
+) -> None:
+    goal = Fraction(twelfths, 12)
+    shown, free, old, new, enterprise = (
+        np.array(column) for column in (zip(*machines, strict=True) if machines else [[]] * 5)
+    )
+    got = smallest_set(
+        np.ones(len(machines), np.bool_),
+        shown.astype(np.bool_),
+        free.astype(np.bool_),
+        goal,
+        old.astype(np.int64),
+        enterprise.astype(np.int64),
+        new.astype(np.int64),
+    )
+    worth = {e: sum(o for _, _, o, _, of in machines if of == e and o >= 0) for e in range(3)}
+    held = [e for e in worth if worth[e] > 0]
+
+    def mean(chosen: tuple[int, ...]) -> Fraction:
+        rates = []
+        for e in held:
+            values = [
+                (n if i in chosen else o, s or i in chosen)
+                for i, (s, _, o, n, of) in enumerate(machines)
+                if o >= 0 and of == e
+            ]
+            rates.append(Fraction(sum(v for v, counts in values if counts), sum(v for v, _ in values)))
+        return sum(rates, Fraction(0)) / len(rates)
+
+    if not held:
+        assert (got.before, got.reached, got.rows.tolist()) == (None, False, [])
+        return
+    may = [i for i, (s, f, o, n, e) in enumerate(machines) if not s and f and o >= 0 and n > 0 and e in held]
+    sizes = [k for k in range(len(may) + 1) if any(mean(c) >= goal for c in combinations(may, k))]
+    assert got.reached == bool(sizes)
+    assert set(got.rows.tolist()) <= set(may)
+    assert (got.before, got.after) == (mean(()), mean(tuple(got.rows.tolist())))
+    assert len(got.rows) == (sizes[0] if sizes else len(may))
+
+
+def test_the_best_pair_to_replace_need_not_hold_the_best_single_machine() -> None:
+    """Machines of 9, 3 and 2 by ones of 2, 5 and 6: alone the third is best, 6/18; together the first two, 7/9."""
+    old, new = np.array([9, 3, 2]), np.array([2, 5, 6])
+    every, none, one = np.ones(3, np.bool_), np.zeros(3, np.bool_), np.zeros(3, np.int64)
+    for target, rows in ((Fraction(1, 3), [2]), (Fraction(7, 9), [0, 1]), (Fraction(8, 10), [0, 1, 2])):
+        assert smallest_set(every, none, every, target, old, one, new).rows.tolist() == rows
 
 
 def test_sixty_per_cent_of_ten_machines_needs_six() -> None:
