@@ -45,6 +45,11 @@ def read_batch(body: bytes, is_json: bool) -> Ingest:
         raise WireError(f"previous {message.previous}: expected an epoch and a sequence")
     if message.rows < 0:
         raise WireError(f"{message.rows} rows")
+    for gap in message.gaps:
+        epoch, sequence = gap.stands_for(message.epoch) or (0, 0)
+        numbers = (sequence, gap.start_s, gap.end_s, gap.rows)
+        if not 0 <= epoch < _MAX_EPOCH or not all(0 <= number < _MAX_SEQUENCE for number in numbers):
+            raise WireError(f"gap {numbers} of epoch {epoch}: expected 64 and 62 unsigned bits")
     return message
 
 

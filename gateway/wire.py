@@ -50,8 +50,11 @@ class DeviceRef(msgspec.Struct, frozen=True, array_like=True):
     announcement: int = 0
 
 
-class Gap(msgspec.Struct, frozen=True):
-    """Stands for records that will never come. Times in s UTC, `[start_s, end_s)`."""
+class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Stands for records that will never come. Times in s UTC, `[start_s, end_s)`.
+
+    `sequence` is that of the batch it stands for where that is of the epoch of the message around it.
+    """
 
     devices: list[str]
     start_s: int
@@ -59,6 +62,17 @@ class Gap(msgspec.Struct, frozen=True):
     rows: int
     reason: str
     sequence: int = 0
+    batch: tuple[int, int] | None = None
+    """(epoch, sequence) of a batch of another epoch; `sequence` is 0 then, for a county that does not know this."""
+
+    def stands_for(self, epoch: int) -> tuple[int, int] | None:
+        """(epoch, sequence) of the batch that will never come, None where no number is known.
+
+        `epoch`: that of the message around the gap.
+        """
+        if self.batch is not None:
+            return self.batch
+        return (epoch, self.sequence) if self.sequence else None
 
 
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):

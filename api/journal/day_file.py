@@ -129,21 +129,14 @@ class DayFile:
                     for b in batches
                 ],
             )
-            gaps = [
-                (
-                    b.position,
-                    b.gateway,
-                    stored(b.epoch),
-                    g.sequence,
-                    g.start_s,
-                    g.end_s,
-                    g.rows,
-                    "\n".join(g.devices),
-                    g.reason,
-                )
-                for b in batches
-                for g in b.gaps
-            ]
+            gaps = []
+            for b in batches:
+                for g in b.gaps:
+                    epoch, sequence = g.stands_for(b.epoch) or (b.epoch, 0)
+                    devices = "\n".join(g.devices)
+                    gaps.append(
+                        (b.position, b.gateway, stored(epoch), sequence, g.start_s, g.end_s, g.rows, devices, g.reason)
+                    )
             if gaps:
                 self._db.executemany("insert into gap values (?,?,?,?,?,?,?,?,?)", gaps)
             self._db.executemany(

@@ -289,9 +289,9 @@ class Journal:
         for batch in fresh:
             self._mark(batch.gateway, batch.epoch, batch.sequence, batch.previous)
             for gap in batch.gaps:
-                if gap.sequence:
-                    state.gaps.add((batch.gateway, batch.epoch, gap.sequence))
-                    self._received(batch.gateway, batch.epoch).add(gap.sequence)
+                if (lost := gap.stands_for(batch.epoch)) is not None:
+                    state.gaps.add((batch.gateway, *lost))
+                    self._received(batch.gateway, lost[0]).add(lost[1])
             state.gaps.discard((batch.gateway, batch.epoch, batch.sequence))
             totals = state.totals[batch.gateway]
             totals.batches += 1

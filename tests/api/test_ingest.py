@@ -115,6 +115,33 @@ async def test_a_gap_stands_for_the_batch_that_will_never_come(county: CountyUnd
     assert answer.missing == []
 
 
+async def test_a_gap_of_another_epoch_settles_that_epochs_number_and_not_its_own(county: CountyUnderTest) -> None:
+    old, new = county.gateway(), county.gateway(epoch=78)
+    old.credential = new.credential
+    await old.send(["a"], minutes(0, NOW_S - 600, 1))
+    old.sequence = 3
+    await old.send(["a"], minutes(0, NOW_S - 420, 1))  # 2 and 3 never came
+    first = new.batch(["a"], minutes(0, NOW_S - 360, 1), previous=(old.epoch, 4))
+    assert (await new.ingest(first)).missing == [Missing(old.epoch, 2, 3)]
+    lost = [Gap([], 0, 0, 0, "no longer kept", batch=(old.epoch, sequence)) for sequence in (2, 3)]
+    assert (await new.send(["a"], minutes(0, NOW_S - 300, 1), gaps=lost)).missing == []
+    assert (await new.ingest(first)).missing == []
+    new.sequence = 3
+    assert (await new.send(["a"], minutes(0, NOW_S - 240, 1))).missing == [Missing(new.epoch, 3, 3)]
+
+
+async def test_a_gap_whose_numbers_nobody_can_keep_is_refused_and_the_service_goes_on(county: CountyUnderTest) -> None:
+    gateway = county.gateway()
+    for broken in (
+        Gap(["a"], 1 << 63, 0, 1, "expired"),
+        Gap(["a"], 0, 0, 1, "expired", sequence=-1),
+        Gap(["a"], 0, 0, 1, "expired", batch=(-1, 1)),
+    ):
+        batch = gateway.batch(["a"], minutes(0, NOW_S - 300, 1), gaps=[broken])
+        assert (await gateway.post("ingest", batch)).status_code == 400
+    assert (await gateway.send(["a"], minutes(0, NOW_S - 300, 1))).result == "journalled"
+
+
 async def test_an_epoch_that_begins_late_is_not_asked_for_its_beginning(county: CountyUnderTest) -> None:
     gateway = county.gateway()
     await gateway.send(["a"], minutes(0, NOW_S - 300, 1))

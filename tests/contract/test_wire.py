@@ -45,8 +45,15 @@ def example_records() -> Records:
 
 DEVICES = [wire.DeviceRef("cnc-cell/0001", 7), wire.DeviceRef("表计-1", 8)]
 GAPS = [wire.Gap(["cnc-cell/0001"], 1_795_400_000, 1_795_400_060, 1, "dropped: outbox full", 3)]
+GAPS_OF_ANOTHER_EPOCH = [
+    wire.Gap([], 0, 0, 0, "no longer kept", batch=(EPOCH - 1, 17)),
+    wire.Gap(["表计-1"], 1_795_400_000, 1_795_400_060, 1, "lost: the outbox was damaged"),
+]
 MESSAGES: dict[str, msgspec.Struct] = {
     "ingest": wire.ingest_message("g-1", EPOCH, 5, DEVICES, example_records(), previous=(EPOCH, 4), gaps=GAPS),
+    "ingest-gaps": wire.ingest_message(
+        "g-1", EPOCH, 1, DEVICES, example_records(), previous=(EPOCH - 1, 20), gaps=GAPS_OF_ANOTHER_EPOCH
+    ),
     "live": wire.Live(
         "g-1",
         1_795_406_460_000_000_000,
@@ -106,6 +113,14 @@ def test_the_records_of_a_stored_batch_are_those_that_were_sent() -> None:
     for column in RECORD_COLUMNS:
         assert np.array_equal(getattr(records, column.name), getattr(example_records(), column.name)), column.name
     assert refusals(records, len(message.devices)) == []
+
+
+def test_a_gap_names_the_batch_it_stands_for_in_its_own_epoch_and_in_another() -> None:
+    own, other = (wire.decode(stored(f"v1-{name}.bin"), wire.Ingest) for name in ("ingest", "ingest-gaps"))
+    assert [gap.stands_for(own.epoch) for gap in own.gaps] == [(EPOCH, 3)]
+    assert [gap.stands_for(other.epoch) for gap in other.gaps] == [(EPOCH - 1, 17), None]
+    # A county that knows only `sequence` takes neither for a batch of the epoch around it.
+    assert [gap.sequence for gap in other.gaps] == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["live", "announce", "enroll"])

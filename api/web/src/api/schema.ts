@@ -790,8 +790,15 @@ export interface components {
         /**
          * Gap
          * @description Stands for records that will never come. Times in s UTC, `[start_s, end_s)`.
+         *
+         *         `sequence` is that of the batch it stands for where that is of the epoch of the message around it.
          */
         Gap: {
+            /** @default null */
+            batch: [
+                number,
+                number
+            ] | null;
             devices: string[];
             end_s: number;
             reason: string;
