@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,5 +93,6 @@ def test_a_retrofit_meter_infers_the_state_from_power() -> None:
 def test_the_catalogue_has_twenty_five_models_each_with_a_source_that_can_be_opened() -> None:
     assert len(ALL) >= 25
     for name in MODBUS:
-        document = header(name).source.document
-        assert document.startswith(("collectors/profiles/", "github.com/")), name
+        source = header(name).source
+        for cited in re.sub(r"\([^)]*\)", "", source.document).split("; "):
+            assert re.match(r"collectors/profiles/|github\.com/[\w.-]+/[\w.-]+, [\w./-]+\.\w+", cited), (name, cited)

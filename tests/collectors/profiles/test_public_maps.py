@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from collectors.modbus.identification import identity_of, identity_request
+from collectors.modbus.profile import load_modbus
+from collectors.model import Identity
 from tests.collectors.profiles.frames import read_profile
 
 
@@ -205,6 +208,14 @@ def test_schneider_pm5000() -> None:
         "energy_import": 9876543210.123,
         "energy_export": 4.321,
     }
+
+
+def test_schneider_pm5000_tells_its_serial_number() -> None:
+    profile = load_modbus("schneider-pm5000")
+    (serial,) = profile.identity
+    request = identity_request(profile, serial)
+    assert (request.function, request.address, request.count) == (3, 129, 2)
+    assert identity_of(serial, bytes.fromhex("03 04 0012 D687")) == Identity(serial="1234567")
 
 
 @pytest.mark.parametrize("profile", ["siemens-pac2200", "siemens-pac3120"])
