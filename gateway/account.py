@@ -384,10 +384,10 @@ class Account:
             known = quality != Quality.BAD and value in _STATES
             self._say_state(at_ns, int(value) if known else MachineState.UNKNOWN)
         elif role == _QUANTITY:
-            if self._is_reading(value, quality):
+            if self._is_reading(self.quantity, value, quality):
                 self._count_quantity(value, at_ns)
         elif role == _PARTS:
-            if self._is_reading(value, quality):
+            if self._is_reading(self.parts, value, quality):
                 self._count_parts(value, at_ns)
         elif self.device is not None and self.device.power_thresholds is not None:
             if quality == Quality.BAD or not np.isfinite(value):
@@ -402,8 +402,20 @@ class Account:
                 self._say_state(max(since_ns, self.closed_ns), state)
 
     @staticmethod
-    def _is_reading(value: float, quality: int) -> bool:
-        return quality == Quality.GOOD and 0 <= value < 1e15
+    def _is_reading(counter: Counter, value: float, quality: int) -> bool:
+        if quality != Quality.GOOD:
+            return False
+        if 0 <= value < 1e15:
+            return True
+        counter.dropped += 1
+        return False
+
+    def dropped_readings(self) -> int:
+        """Counter readings that were none (a glitch, a negative or absurd number), since this was last asked for."""
+        dropped = self.quantity.dropped + self.parts.dropped
+        if dropped:
+            self.quantity.dropped = self.parts.dropped = 0
+        return dropped
 
     def _say_state(self, at_ns: int, state: int) -> None:
         events = self.events

@@ -12,7 +12,7 @@ import zstandard
 
 from gateway.account import Account, Row, Tally
 from gateway.clock import NS_PER_S
-from gateway.counters import Counter
+from gateway.counters import Counter, Held
 from gateway.late import Gap, Gathered
 from gateway.spans import OPEN_END, Span
 from gateway.windows import Windows
@@ -31,12 +31,15 @@ class CheckpointError(Exception):
 
 
 class SavedCounter(msgspec.Struct, array_like=True, frozen=True):
-    """A counter's last reading, and the one held back. Ages in ms."""
+    """A counter's last reading, those held back (first and latest, each with its age, and how many), and the last
+    one before a reset with the reset's age. Ages in ms. `suspect` was the one held back in older checkpoints."""
 
     last: int | None
     age: int
     suspect: int | None
     suspect_age: int
+    held: tuple[int, int, int, int, int] | None = None
+    before: tuple[int, int] | None = None
 
 
 class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
@@ -109,8 +112,12 @@ def _save(windows: Windows, now_ns: int) -> bytes:
         return SavedCounter(
             c.last,
             age(c.last_ns) if c.last is not None else 0,
-            c.suspect,
-            age(c.suspect_ns) if c.suspect is not None else 0,
+            None,
+            0,
+            None
+            if c.held is None
+            else (c.held.first, age(c.held.first_ns), c.held.latest, age(c.held.latest_ns), c.held.readings),
+            None if c.before is None else (c.before, age(c.before_ns)),
         )
 
     def spans(of: list[Span]) -> list[tuple[int, int]]:
@@ -224,7 +231,13 @@ def _restore(account: Account, device: SavedAccount, saved_ms: int) -> None:
 
     for counter, was in ((account.quantity, device.quantity), (account.parts, device.parts)):
         counter.last, counter.last_ns = was.last, at(was.age)
-        counter.suspect, counter.suspect_ns = was.suspect, at(was.suspect_age)
+        if was.suspect is not None:
+            counter.held = Held(was.suspect, at(was.suspect_age), was.suspect, at(was.suspect_age), 1)
+        if was.held is not None:
+            first, first_age, latest, latest_age, readings = was.held
+            counter.held = Held(first, at(first_age), latest, at(latest_age), readings)
+        if was.before is not None:
+            counter.before, counter.before_ns = was.before[0], at(was.before[1])
     state, candidate, candidate_age = device.power
     account.power.state, account.power.candidate, account.power.candidate_ns = state, candidate, at(candidate_age)
     account.offset.minute, account.offset.minutes, lows = device.offset

@@ -14,12 +14,24 @@ from gateway.clock import NS_PER_S
 from metrics.record import DAY_S, Flag, local_day, local_day_start_s
 
 HOUR_NS: Final = 3600 * NS_PER_S
+CONFIRM_NS: Final = 60 * NS_PER_S
+"""How long readings that do not follow the last one must follow each other before they are believed."""
 _WRAP_SHARE: Final = 10
 """Without a rated maximum, a fall is a wrap only where the growth is below 1/10 of the modulus."""
+_RESET_SHARE: Final = 10
+"""Without a rated maximum, a counter that starts again below 1/10 of what it had was reset, else replaced."""
+_UNRATED_STEP: Final = 1_000
+_UNRATED_PER_H: Final = 100_000
+"""Without a rated maximum, what no counter of a plant exceeds, in its unit: a step, and more in each hour
+(100 MW). A single misread word shows as more."""
 
 
 class Growth(NamedTuple):
-    """What a counter grew by between two readings, in its smallest unit; times in ns UTC."""
+    """What a counter grew by between two readings, in its smallest unit; times in ns UTC.
+
+    `flag` says that what happened before `from_ns` is not known: COUNTER_RESET where the counter started
+    again from 0, COUNTER_REPLACED where it goes on from a reading far off.
+    """
 
     amount: int
     from_ns: int
@@ -27,13 +39,25 @@ class Growth(NamedTuple):
     flag: Flag = Flag(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Readings that follow each other but not the counter's last one: a glitch, a reset or another meter."""
+
+    first: int
+    first_ns: int
+    latest: int
+    latest_ns: int
+    readings: int
+
+
 @dataclass(slots=True)
 class Counter:
     """One counter of one device.
 
-    A reading that cannot follow the last one (a fall that is no wrap, a rise above the rated maximum)
-    is held back until the next reading says which of the two was true: a glitch costs nothing, and a
-    reset or a replaced meter is flagged, its hidden growth not invented.
+    A reading follows the last one where it is not below it, or wrapped at the modulus, and grew no more than
+    the rated maximum permits. One that does not is held back. When a later one follows the last one again, what
+    was held was no reading of this counter: dropped, counted in `dropped`. When the held readings go on for
+    `CONFIRM_NS`, the counter was reset or replaced: flagged, its hidden growth not invented.
     """
 
     scale: int
@@ -44,8 +68,13 @@ class Counter:
     """Largest plausible growth in one hour, in smallest units."""
     last: int | None = None
     last_ns: int = 0
-    suspect: int | None = None
-    suspect_ns: int = 0
+    held: Held | None = None
+    before: int | None = None
+    """The last reading before the latest reset: for an hour a device that showed 0 for a while may go on there."""
+    before_ns: int = 0
+    """When that reset was believed."""
+    dropped: int = 0
+    """Readings that were none, since this was last asked for."""
 
     def describe(self, modulus: float | None, rated_max_per_h: float | None) -> None:
         """Set what the device's profile knows of the counter, in its unit."""
@@ -54,7 +83,7 @@ class Counter:
 
     def forget(self) -> None:
         """Start a new chain: the next reading is a first one."""
-        self.last = self.suspect = None
+        self.last = self.held = self.before = None
 
     def rounded(self, value: float) -> int:
         """A reading in smallest units."""
@@ -71,21 +100,53 @@ class Counter:
         if at_ns < self.last_ns:
             return None
         grown = self._growth(last, self.last_ns, reading, at_ns)
-        if grown is not None:
+        if grown is not None and not self._jumps_back(last, reading, at_ns):
             growth = Growth(grown, self.last_ns, at_ns)
-            self.last, self.last_ns, self.suspect = reading, at_ns, None
+            self._drop_held()
+            self.last, self.last_ns = reading, at_ns
             return growth
-        if self.suspect is not None and at_ns >= self.suspect_ns:
-            grown = self._growth(self.suspect, self.suspect_ns, reading, at_ns)
-            if grown is not None:
-                flag = Flag.COUNTER_RESET if self.suspect < last else Flag.COUNTER_REPLACED
-                growth = Growth(grown, self.suspect_ns, at_ns, flag)
-                self.last, self.last_ns, self.suspect = reading, at_ns, None
-                return growth
-        self.suspect, self.suspect_ns = reading, at_ns
-        return None
+        return self._hold(last, reading, at_ns)
+
+    def _hold(self, last: int, reading: int, at_ns: int) -> Growth | None:
+        """Keep a reading that does not follow the last one; believe what is held once it has lasted."""
+        held = self.held
+        grown = None
+        if held is not None and at_ns >= held.latest_ns:
+            grown = self._growth(held.latest, held.latest_ns, reading, at_ns)
+        if held is None or grown is None:
+            self._drop_held()
+            self.held = Held(reading, at_ns, reading, at_ns, 1)
+            return None
+        held = self.held = Held(held.first, held.first_ns, reading, at_ns, held.readings + 1)
+        if at_ns - held.first_ns < CONFIRM_NS:
+            return None
+        amount = held.latest - held.first
+        if amount < 0:
+            amount += self.modulus or 0
+        flag = Flag.COUNTER_RESET if self._is_reset(last, held) else Flag.COUNTER_REPLACED
+        self.before, self.before_ns = last, at_ns
+        self.held, self.last, self.last_ns = None, reading, at_ns
+        return Growth(amount, held.first_ns, at_ns, flag)
+
+    def _drop_held(self) -> None:
+        if self.held is not None:
+            self.dropped += self.held.readings
+            self.held = None
+
+    def _is_reset(self, last: int, held: Held) -> bool:
+        """Whether what is held can have started from 0 since the last reading."""
+        if held.first >= last:
+            return False
+        if self.rated_max_per_h is None:
+            return held.first * _RESET_SHARE <= last
+        return held.first <= self._most(held.first_ns - self.last_ns)
+
+    def _jumps_back(self, last: int, reading: int, at_ns: int) -> bool:
+        """Whether one step leads from a counter that seemed reset to where it had been."""
+        return self.before is not None and at_ns - self.before_ns < HOUR_NS and 2 * last < self.before <= reading
 
     def _growth(self, before: int, before_ns: int, reading: int, at_ns: int) -> int | None:
+        """What the counter grew by where the reading can follow the one before, None where it cannot."""
         grown = reading - before
         if grown < 0:
             if self.modulus is None:
@@ -93,12 +154,14 @@ class Counter:
             grown += self.modulus
             if grown < 0 or (self.rated_max_per_h is None and grown * _WRAP_SHARE > self.modulus):
                 return None
-        if self.rated_max_per_h is not None:
-            # At least an hour's worth: a meter that counts in whole kWh jumps by one in a second.
-            span_ns = max(at_ns - before_ns, HOUR_NS)
-            if grown > self.rated_max_per_h * span_ns // HOUR_NS:
-                return None
-        return grown
+        return grown if grown <= self._most(at_ns - before_ns) else None
+
+    def _most(self, span_ns: int) -> int:
+        """Largest plausible growth in a span, in smallest units."""
+        if self.rated_max_per_h is None:
+            return (_UNRATED_STEP + _UNRATED_PER_H * span_ns // HOUR_NS) * self.scale
+        # At least an hour's worth: a meter that counts in whole kWh jumps by one in a second.
+        return self.rated_max_per_h * max(span_ns, HOUR_NS) // HOUR_NS
 
 
 class Share(NamedTuple):

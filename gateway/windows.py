@@ -103,6 +103,8 @@ class Windows:
                 self.shed["late"] += late
             if unknown:
                 self.shed["unknown_tag"] += unknown
+            if dropped := account.dropped_readings():
+                self.shed["counter_implausible"] += dropped
         return accepted
 
     def shed_counts(self) -> dict[str, int]:

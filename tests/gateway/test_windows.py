@@ -176,16 +176,44 @@ def test_readings_are_given_at_start_and_in_the_first_window_of_an_hour_that_has
     assert readings[3720] == UNKNOWN_READING
 
 
-def test_a_reset_is_flagged_with_a_reading() -> None:
+def test_a_reset_is_flagged_with_a_reading_once_it_has_lasted() -> None:
     driver = Driver()
     minute(driver)
     driver.tick(62)
-    driver.samples(70, [(ENERGY, 0.0)])
-    driver.samples(71, [(ENERGY, 0.5)])
+    for s in range(70, 150):
+        driver.samples(s, [(ENERGY, (s - 70) * 0.5)])
+        driver.tick(s)
+    driver.tick(182)
+    held, believed = driver.row(60), driver.row(120)
+    assert (held.flags, held.quantity_span, held.reading) == (0, 0, UNKNOWN_READING)
+    assert believed.flags == Flag.COUNTER_RESET
+    assert (believed.quantity, believed.quantity_span, believed.reading) == (79 * 500, 79, 79 * 500)
+    assert driver.windows.shed["counter_implausible"] == 0
+
+
+def test_a_glitch_costs_nothing_and_is_counted_where_people_see_it() -> None:
+    driver = Driver()
+    driver.samples(0, [(ENERGY, 10), (PARTS, 5)])
+    for s, energy, parts in ((1, 0.0, 6), (2, 1e9, 1e9), (3, -4.0, 7), (4, 1e16, 8), (5, 10.5, 9)):
+        driver.samples(s, [(ENERGY, energy), (PARTS, parts)])
+    driver.tick(62)
+    row = driver.row(0)
+    assert (row.quantity, row.quantity_span, row.parts, row.flags) == (500, 5, 4, 0)
+    assert driver.windows.shed["counter_implausible"] == 5
+
+
+def test_what_is_held_back_outlives_a_kill() -> None:
+    driver = Driver()
+    driver.samples(0, [(ENERGY, 500)])
+    for s in range(1, 41):
+        driver.samples(s, [(ENERGY, s * 0.5)])
+    driver.save(40)
+    driver.kill_and_restart(45)
+    for s in range(45, 62):
+        driver.samples(s, [(ENERGY, s * 0.5)])
     driver.tick(122)
-    row = driver.row(60)
-    assert row.flags == Flag.COUNTER_RESET
-    assert (row.quantity, row.quantity_span, row.reading) == (500, 1, 500)
+    (row,) = [row for row in driver.rows if row.flags & Flag.COUNTER_RESET]
+    assert (row.quantity, row.quantity_span) == (60 * 500, 60)
 
 
 def test_another_serial_number_starts_a_new_counter() -> None:
