@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from api.clock import Clock, SystemClock
 from api.openapi import document
 from api.problems import add_problem_handlers
-from api.routes import health, indicators, ingest, live, register, session
+from api.routes import enroll, health, indicators, ingest, live, register, session
 from api.routes.portal import SecurityHeaders, add_portal
 from api.runtime import County
 from api.settings import Settings
@@ -36,7 +36,7 @@ def describe_app() -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    for module in (ingest, live, indicators, register, session, health):
+    for module in (ingest, enroll, live, indicators, register, session, health):
         app.include_router(module.router)
 
     def openapi() -> dict[str, Any]:

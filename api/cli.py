@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 users = typer.Typer(help="门户用户 / users of the portal", no_args_is_help=True)
-gateways = typer.Typer(help="网关凭证 / credentials of gateways", no_args_is_help=True)
+gateways = typer.Typer(help="网关的登记与凭证 / enrolment and credentials of gateways", no_args_is_help=True)
 app.add_typer(users, name="user")
 app.add_typer(gateways, name="gateway")
 
@@ -108,6 +109,60 @@ def gateway_add(
         typer.echo(credential)
     else:
         typer.echo(f"{gateway}: {credential_file}")
+
+
+@gateways.command("code")
+def gateway_code(
+    gateway: Annotated[str, typer.Argument(help="网关编号 / the gateway's id")],
+    hours: Annotated[float, typer.Option(min=0.1, max=24 * 31, help="有效小时数 / how long it is good, h")] = 72.0,
+    code_file: Annotated[
+        Path | None, typer.Option(help="写入此文件（权限 600），否则打印 / written here, mode 600; else printed")
+    ] = None,
+) -> None:
+    """生成一次性登记代码，供 plantpulse-gateway enroll 使用 / make a one-time code for plantpulse-gateway enroll."""
+    from api.register.admin import AdminError, make_enrolment_code
+
+    try:
+        code = make_enrolment_code(_settings(), gateway, hours, code_file, SystemClock().now_ns())
+    except AdminError as error:
+        _fail(str(error))
+    typer.echo(code if code_file is None else f"{gateway}: {code_file}")
+
+
+@gateways.command("revoke")
+def gateway_revoke(
+    gateway: Annotated[str, typer.Argument(help="网关编号 / the gateway's id")],
+    replaced: Annotated[
+        bool, typer.Option("--replaced", help="只吊销已被接替的旧硬件 / only what replaced hardware still holds")
+    ] = False,
+) -> None:
+    """吊销网关的凭证和登记代码 / end a gateway's credentials and codes: it can send nothing any more."""
+    from api.register.admin import AdminError, revoke_credentials
+
+    try:
+        ended = revoke_credentials(_settings(), gateway, replaced, SystemClock().now_ns())
+    except AdminError as error:
+        _fail(str(error))
+    typer.echo(f"{gateway}: 已吊销 revoked {ended}；运行中的服务 10 秒内生效 a running service knows within 10 s")
+
+
+@gateways.command("list")
+def gateway_list(
+    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
+) -> None:
+    """列出网关的凭证与登记代码的状态，不含内容 / list the state of credentials and codes, never what they are."""
+    from api.register.admin import credentials_of
+
+    listed = credentials_of(_settings(), SystemClock().now_ns())
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=2))
+        return
+    for one in listed:
+        if one["code_expires"]:
+            typer.echo(f"{one['gateway']:32} code      {one['code_expires']}")
+        for held in one["credentials"]:
+            since = held["revoked"] or held["hand_over"] or held["first_used"] or "-"
+            typer.echo(f"{one['gateway']:32} {held['state']:9} {since:21} {held['hardware']}")
 
 
 def main() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
 
 import numpy as np
+from msgspec import structs
 
 from api.applier import Applier
 from api.clock import Clock
@@ -31,6 +33,7 @@ from gateway.wire import (
     WireError,
     decode,
     decode_json,
+    encode,
 )
 from metrics.record import TENTHS_PER_S, Records, local_day
 
@@ -42,6 +45,8 @@ class Sender:
     """A gateway whose credential was valid."""
 
     gateway: str
+    hand_over_s: int | None = None
+    """Rows that start from here on are not taken: other hardware took its place."""
 
 
 class IngestService:
@@ -65,11 +70,13 @@ class IngestService:
         self.epochs = EpochWatch()
         self.rejected = 0
         """Bodies that were no valid message."""
+        self.after_hand_over: Counter[str] = Counter()
+        """Rows of replaced hardware that were not taken since the start, by gateway."""
 
-    def sender(self, credential: str) -> Sender | None:
-        """The gateway that a credential belongs to."""
-        gateway = self._credentials.gateway(credential) if credential else None
-        return None if gateway is None else Sender(gateway)
+    def sender(self, credential: str) -> Sender:
+        """The gateway that a credential belongs to. Raises ProblemError `gateway-unknown`, `gateway-revoked`."""
+        grant = self._credentials.valid(credential)
+        return Sender(grant.gateway, grant.hand_over_s)
 
     async def take(self, sender: Sender, body: bytes, is_json: bool) -> IngestAnswer:
         """Journal a batch and answer. Raises ProblemError."""
@@ -80,7 +87,7 @@ class IngestService:
         else:
             message = self._read(lambda: read_batch(body, False))
         self._own(sender, message.gateway)
-        judged = self._read(lambda: _judge(message, now_ns // 1_000_000_000))
+        judged = self._read(lambda: _judge(message, now_ns // 1_000_000_000, sender.hand_over_s))
         batch = Batch(
             position=0,
             gateway=message.gateway,
@@ -102,6 +109,8 @@ class IngestService:
         except JournalError as error:
             raise ProblemError("busy", str(error), {"retry-after": "2"}) from error
         if outcome.result == "journalled":
+            if judged.after_hand_over:
+                self.after_hand_over[message.gateway] += judged.after_hand_over
             devices = [d.id for d in message.devices]
             self._applier.offer(Append(outcome.position, message.gateway, devices, judged.counted))
             if len(judged.counted):
@@ -118,12 +127,15 @@ class IngestService:
             held=len(judged.held) if kept else 0,
             missing=[Missing(*m) for m in outcome.missing],
             county_time_ns=self._clock.now_ns(),
+            hand_over_s=sender.hand_over_s or 0,
         )
 
     def take_live(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:
         """Take presence. Raises ProblemError."""
         message = self._read(lambda: decode_json(body, Live) if is_json else decode(body, Live))
         self._own(sender, message.gateway)
+        if sender.hand_over_s is not None and self._clock.now_ns() >= sender.hand_over_s * 1_000_000_000:
+            raise ProblemError("gateway-replaced", f"hand-over: {sender.hand_over_s}")
         self._live.take(message)
         return Accepted(len(message.devices), self._clock.now_ns())
 
@@ -131,6 +143,11 @@ class IngestService:
         """Journal announcements, then put them into the register. Raises ProblemError."""
         message = self._read(lambda: decode_json(body, Announce) if is_json else decode(body, Announce))
         self._own(sender, message.gateway)
+        if sender.hand_over_s is not None:  # what replaced hardware reads now is nobody's machine
+            hand_over_ns = sender.hand_over_s * 1_000_000_000
+            before = [said for said in message.announcements if said.at_ns < hand_over_ns]
+            message = structs.replace(message, announcements=before)
+            body, is_json = encode(message), False
         now_ns = self._clock.now_ns()
         try:
             await self._journal.commit_announce(AnnounceEntry(message.gateway, message.epoch, now_ns, is_json, body))
@@ -152,9 +169,9 @@ class IngestService:
             raise ProblemError("gateway-foreign", f"credential of {sender.gateway}, message of {gateway}")
 
 
-def _judge(message: Ingest, now_s: int) -> Judged:
+def _judge(message: Ingest, now_s: int, hand_over_s: int | None) -> Judged:
     check_devices(message)
-    return judge(message, now_s)
+    return judge(message, now_s, hand_over_s)
 
 
 def _days(records: Records) -> tuple[tuple[int, int], ...]:

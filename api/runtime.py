@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Engine
 
 from api.applier import Applier
+from api.attempts import Attempts
 from api.clock import Clock
 from api.credentials import Credentials
 from api.final_days import FinalDays
@@ -51,6 +52,8 @@ class County:
     rollup: Rollup
     housekeeping: Housekeeping
     ingest: IngestService
+    credentials: Credentials
+    attempts: Attempts
     live: LivePresence
     announcements: Announcements
     access: Access
@@ -107,6 +110,8 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     stack.callback(housekeeping.close)
     live = LivePresence(clock)
     announcements = Announcements(engine)
+    credentials = Credentials(engine, clock)
+    stack.callback(credentials.close)
     return County(
         settings=settings,
         clock=clock,
@@ -117,7 +122,9 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         applier=applier,
         rollup=rollup,
         housekeeping=housekeeping,
-        ingest=IngestService(journal, applier, Credentials(engine, clock), live, announcements, clock),
+        ingest=IngestService(journal, applier, credentials, live, announcements, clock),
+        credentials=credentials,
+        attempts=Attempts(clock),
         live=live,
         announcements=announcements,
         access=Access(engine, clock, settings.session_hours),

@@ -272,6 +272,13 @@ class Gateway(ApiModel):
     batches_journalled: int
     conflicts: int
     refused_rows: int
+    credential: Literal["none", "valid", "revoked"]
+    hardware: str
+    """What the hardware that may send now called itself when it enrolled; empty: it never said."""
+    replaced_at: datetime | None
+    """When this hardware took over from another one that may still send what it recorded before."""
+    refused_after_hand_over: int
+    """Rows of replaced hardware that were not taken since the service started."""
     alarm_zh: str
     alarm_en: str
 

@@ -32,6 +32,8 @@ class Judged:
     counted: Records
     refused: list[RefusedRow]
     held: NDArray[np.uint32]
+    after_hand_over: int = 0
+    """How many of the refused rows start after their sender was replaced."""
 
 
 def read_batch(body: bytes, is_json: bool) -> Ingest:
@@ -60,23 +62,31 @@ def check_devices(message: Ingest) -> None:
             raise WireError(f"device id {device.id[:_MAX_ID]!r}: expected 1 to {_MAX_ID} printable signs")
 
 
-def judge(message: Ingest, now_s: int) -> Judged:
-    """Refuse and hold rows. Raises WireError where the columns do not fit."""
+def judge(message: Ingest, now_s: int, hand_over_s: int | None = None) -> Judged:
+    """Refuse and hold rows; from `hand_over_s` on all are refused. Raises WireError where the columns do not fit."""
     records = records_of(message)
     broken = refusals(records, len(message.devices))
     refused = [RefusedRow(r.row, r.column, r.value, r.expected) for r in broken]
+    late = 0
+    if hand_over_s is not None:
+        after = records.start >= hand_over_s
+        after[[r.row for r in broken]] = False
+        expected = f"< {hand_over_s} (other hardware took over)"
+        refused += [RefusedRow(i, "start", int(records.start[i]), expected) for i in np.flatnonzero(after).tolist()]
+        late = len(refused) - len(broken)
+        refused.sort(key=lambda r: r.index)
     ahead = records.start > now_s + HELD_AHEAD_S
     keep: NDArray[np.bool_] | None = None
     held = np.empty(0, np.uint32)
     if ahead.any():
-        if broken:
-            ahead[[r.row for r in broken]] = False
+        if refused:
+            ahead[[r.index for r in refused]] = False
         held = np.flatnonzero(ahead).astype(np.uint32)
         keep = ~ahead
-    if broken:
+    if refused:
         keep = np.ones(len(records), np.bool_) if keep is None else keep
-        keep[[r.row for r in broken]] = False
-    return Judged(message, records if keep is None else records.take(keep), refused, held)
+        keep[[r.index for r in refused]] = False
+    return Judged(message, records if keep is None else records.take(keep), refused, held, late)
 
 
 def replayed(batch: Batch) -> Append:

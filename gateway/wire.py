@@ -9,7 +9,9 @@ gateway. A stored example of every version ever shipped stays in `tests/contract
 | `Ingest` → `IngestAnswer` | POST /api/v1/ingest | interval records, announcements, gaps |
 | `Live` | POST /api/v1/live | volatile presence, every 5 s and on change |
 | `Announce` | POST /api/v1/announce | who each device says it is |
-| `Enroll` → `Enrolled` | POST /api/v1/enroll | one-time code against a credential; agreed, not served yet |
+| `Enroll` → `Enrolled` | POST /api/v1/enroll | one-time code against a credential |
+| – → `Enrolled` | POST /api/v1/enroll/rotate | a valid credential against a new one |
+| – → `Standing` | GET /api/v1/enroll | what the county holds of a credential |
 """
 
 from __future__ import annotations
@@ -172,6 +174,8 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     held: int
     missing: list[Missing]
     county_time_ns: int
+    hand_over_s: int = 0
+    """Other hardware took this gateway's place: rows from this time on (s UTC) are not taken. 0: nobody did."""
 
 
 class DevicePresence(msgspec.Struct, frozen=True):
@@ -212,19 +216,49 @@ class Accepted(msgspec.Struct, frozen=True):
     county_time_ns: int
 
 
-class Enroll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A one-time code, and what the hardware calls itself."""
+class Enroll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A one-time code, and what the hardware calls itself.
+
+    `replace`: this hardware takes the place of the one that is enrolled, from the next whole window of
+    `window_s` on.
+    """
 
     code: str
     hardware: str = ""
+    replace: bool = False
+    window_s: int = 60
+
+
+class KnownDevice(msgspec.Struct, frozen=True):
+    """A device as the hardware that is replaced last announced it: what a plant's file needs to read it again."""
+
+    id: str
+    address: str
+    profile: str
+    asset: str = ""
 
 
 class Enrolled(msgspec.Struct, frozen=True):
-    """The credential that the code was worth. It is shown once."""
+    """A new credential. It is shown once.
+
+    `hand_over_s` (s UTC, 0: nobody was replaced): records from there on are this hardware's. `devices`: what the
+    replaced hardware read.
+    """
 
     gateway: str
     credential: str
     county_time_ns: int
+    hand_over_s: int = 0
+    devices: list[KnownDevice] = []
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the county holds of a valid credential. `hand_over_s`: as in `IngestAnswer`."""
+
+    gateway: str
+    issued_ns: int
+    county_time_ns: int
+    hand_over_s: int = 0
 
 
 M = TypeVar("M", bound=msgspec.Struct)

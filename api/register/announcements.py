@@ -66,6 +66,11 @@ class Announcements:
         found = self._latest.get((gateway, device))
         return None if found is None else found[1]
 
+    def of(self, gateway: str) -> list[Announcement]:
+        """The last thing that each device of a gateway said of itself, by device."""
+        found = {device: said for (owner, device), (_, said) in list(self._latest.items()) if owner == gateway}
+        return [found[device] for device in sorted(found)]
+
     def shared_identities(self) -> dict[tuple[str, str], list[tuple[str, str]]]:
         """Serial numbers and product URIs that devices of two gateways announce: (kind, value) to their devices."""
         seen: dict[tuple[str, str], list[tuple[str, str]]] = {}

@@ -217,6 +217,25 @@ class GatewayCredential(Base):
     gateway: Mapped[str] = mapped_column(String(64), index=True)
     issued_ns: Mapped[int] = mapped_column(BigInteger)
     revoked_ns: Mapped[int | None] = mapped_column(BigInteger)
+    first_used_ns: Mapped[int | None] = mapped_column(BigInteger)
+    """When the gateway first came with it; then those before it end."""
+    hand_over_s: Mapped[int | None] = mapped_column(BigInteger)
+    """Other hardware took over: rows that start from here on are not taken under this credential."""
+    hardware: Mapped[str] = mapped_column(String(200))
+    """What the hardware called itself; empty: it never said."""
+
+
+class EnrolmentCode(Base):
+    """SHA-256 of a one-time code (80 random bits, a few days, limited attempts: one round of a fast hash is enough)."""
+
+    __tablename__ = "enrolment_code"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    gateway: Mapped[str] = mapped_column(String(64), index=True)
+    issued_ns: Mapped[int] = mapped_column(BigInteger)
+    expires_ns: Mapped[int] = mapped_column(BigInteger)
+    used_ns: Mapped[int | None] = mapped_column(BigInteger)
+    withdrawn_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class AnnouncementRow(Base):

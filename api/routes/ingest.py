@@ -15,23 +15,26 @@ from api.runtime import County
 from api.schemas import Problem
 from gateway import wire
 
-_MESSAGES: Final = (wire.IngestJson, wire.IngestAnswer, wire.Live, wire.Announce, wire.Accepted)
+_MESSAGES: Final = (
+    wire.IngestJson,
+    wire.IngestAnswer,
+    wire.Live,
+    wire.Announce,
+    wire.Accepted,
+    wire.Enroll,
+    wire.Enrolled,
+    wire.Standing,
+)
 WIRE_SCHEMAS: Final[dict[str, Any]] = msgspec.json.schema_components(
     _MESSAGES, ref_template="#/components/schemas/{name}"
 )[1]
 """JSON Schemas of the messages, for the OpenAPI document."""
 
 
-def _docs(body: type, answer: type) -> dict[str, Any]:
-    return {
-        "security": [{"gateway": []}],
-        "requestBody": {
-            "required": True,
-            "content": {
-                wire.CONTENT_TYPE_JSON: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}},
-                wire.CONTENT_TYPE_MSGPACK: {"schema": {"type": "string", "format": "binary"}},
-            },
-        },
+def docs_of(body: type | None, answer: type, *, credential: bool = True) -> dict[str, Any]:
+    """What the OpenAPI document says of a route of messages."""
+    documented: dict[str, Any] = {
+        "security": [{"gateway": []}] if credential else [],
         "responses": {
             "200": {
                 "description": "accepted",
@@ -39,6 +42,15 @@ def _docs(body: type, answer: type) -> dict[str, Any]:
             }
         },
     }
+    if body is not None:
+        documented["requestBody"] = {
+            "required": True,
+            "content": {
+                wire.CONTENT_TYPE_JSON: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}},
+                wire.CONTENT_TYPE_MSGPACK: {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    return documented
 
 
 router = APIRouter(
@@ -47,25 +59,27 @@ router = APIRouter(
     responses={
         400: {"model": Problem, "description": "not a valid message"},
         401: {"model": Problem, "description": "no valid credential"},
-        403: {"model": Problem, "description": "another gateway's credential"},
+        403: {"model": Problem, "description": "another gateway's credential, or that of replaced hardware"},
         413: {"model": Problem, "description": "too large"},
         503: {"model": Problem, "description": "busy, send again"},
     },
 )
 
 
-def _sender(county: County, request: Request) -> Sender:
+def token_of(request: Request) -> str:
+    """The credential that a request bears, blank for none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    sender = county.ingest.sender(token.strip()) if scheme.lower() == "bearer" else None
-    if sender is None:
-        raise ProblemError("gateway-unknown", headers={"www-authenticate": "Bearer"})
-    return sender
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
-async def _body(request: Request) -> tuple[bytes, bool]:
-    """The whole body, and whether it is JSON. Stops reading at the limit."""
+def _sender(county: County, request: Request) -> Sender:
+    return county.ingest.sender(token_of(request))
+
+
+async def body_of(request: Request, limit: int = 0) -> tuple[bytes, bool]:
+    """The whole body, and whether it is JSON. Stops reading at the limit in bytes; 0: that of its form."""
     is_json = request.headers.get("content-type", "").split(";")[0].strip() == wire.CONTENT_TYPE_JSON
-    limit = wire.MAX_DECODED_BYTES if is_json else wire.MAX_BODY_BYTES
+    limit = limit or (wire.MAX_DECODED_BYTES if is_json else wire.MAX_BODY_BYTES)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise ProblemError("too-large", f"{declared} bytes, at most {limit}")
@@ -79,17 +93,18 @@ async def _body(request: Request) -> tuple[bytes, bool]:
     return b"".join(chunks), is_json
 
 
-def _answer(message: msgspec.Struct) -> Response:
+def answer_of(message: msgspec.Struct) -> Response:
+    """A message as an answer."""
     return Response(msgspec.json.encode(message), media_type="application/json")
 
 
-@router.post("/ingest", openapi_extra=_docs(wire.IngestJson, wire.IngestAnswer))
+@router.post("/ingest", openapi_extra=docs_of(wire.IngestJson, wire.IngestAnswer))
 async def ingest(request: Request) -> Response:
     """Interval records. The answer `journalled` is given after they are synced to disk."""
     county: County = request.app.state.county
     sender = _sender(county, request)
-    body, is_json = await _body(request)
-    return _answer(await county.ingest.take(sender, body, is_json))
+    body, is_json = await body_of(request)
+    return answer_of(await county.ingest.take(sender, body, is_json))
 
 
 class IngestFastPath:
@@ -118,7 +133,7 @@ class IngestFastPath:
         county: County = scope["app"].state.county
         try:
             sender = _sender(county, request)
-            body, is_json = await _body(request)
+            body, is_json = await body_of(request)
             answer = msgspec.json.encode(await county.ingest.take(sender, body, is_json))
         except ProblemError as problem:
             await problem_response(problem.code, problem.detail, problem.headers)(scope, receive, send)
@@ -128,19 +143,19 @@ class IngestFastPath:
         await send({"type": "http.response.body", "body": answer})
 
 
-@router.post("/live", openapi_extra=_docs(wire.Live, wire.Accepted))
+@router.post("/live", openapi_extra=docs_of(wire.Live, wire.Accepted))
 async def live(request: Request) -> Response:
     """Presence: volatile, for the page only."""
     county: County = request.app.state.county
     sender = _sender(county, request)
-    body, is_json = await _body(request)
-    return _answer(county.ingest.take_live(sender, body, is_json))
+    body, is_json = await body_of(request)
+    return answer_of(county.ingest.take_live(sender, body, is_json))
 
 
-@router.post("/announce", openapi_extra=_docs(wire.Announce, wire.Accepted))
+@router.post("/announce", openapi_extra=docs_of(wire.Announce, wire.Accepted))
 async def announce(request: Request) -> Response:
     """What devices say of themselves; kept with date and number."""
     county: County = request.app.state.county
     sender = _sender(county, request)
-    body, is_json = await _body(request)
-    return _answer(await county.ingest.take_announce(sender, body, is_json))
+    body, is_json = await body_of(request)
+    return answer_of(await county.ingest.take_announce(sender, body, is_json))

@@ -34,6 +34,9 @@ def _gateway(county: County, name: str, totals: Totals) -> Gateway:
     now = county.live.gateway(name)
     silent = county.live.silent(name)
     alarms = _alarms(county, name, totals, silent)
+    held = county.credentials.of(name)
+    valid = [grant for grant in held if not grant.revoked and grant.hand_over_s is None]
+    handed_over = [grant.hand_over_s for grant in held if grant.hand_over_s is not None]
     return Gateway(
         id=name,
         site_zh="" if site is None else site.name_zh,
@@ -47,6 +50,10 @@ def _gateway(county: County, name: str, totals: Totals) -> Gateway:
         batches_journalled=totals.batches,
         conflicts=totals.conflicts,
         refused_rows=totals.refused_rows,
+        credential="valid" if valid else "revoked" if held else "none",
+        hardware=valid[0].hardware if valid else "",
+        replaced_at=moment(max(handed_over) * 1_000_000_000) if handed_over else None,
+        refused_after_hand_over=county.ingest.after_hand_over[name],
         alarm_zh="；".join(zh for zh, _ in alarms),
         alarm_en="; ".join(en for _, en in alarms),
     )
@@ -60,6 +67,20 @@ def _alarms(county: County, name: str, totals: Totals, silent: bool) -> list[tup
             (
                 "两个纪元同时上报当前数据：存储卡可能被复制，请检查现场网关",
                 "two epochs deliver present data side by side: a cloned card? check the gateway on site",
+            )
+        )
+    if (held := county.credentials.of(name)) and all(grant.revoked for grant in held):
+        found.append(
+            (
+                "凭证已吊销，不再接收此网关的数据：如需恢复请重新登记",
+                "its credential was revoked, nothing of it is taken: to resume, enrol it again",
+            )
+        )
+    if late := county.ingest.after_hand_over[name]:
+        found.append(
+            (
+                f"被接替的旧硬件仍在上报新数据，已拒收 {late} 行：请关闭旧硬件",
+                f"replaced hardware still sends what it records now, {late} rows refused: switch it off",
             )
         )
     if silent:

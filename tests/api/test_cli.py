@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import stat
 from pathlib import Path
 
@@ -71,3 +73,27 @@ def test_a_setting_that_is_wrong_is_named(shell: CliRunner, monkeypatch: pytest.
 def test_a_wrong_call_ends_with_2(shell: CliRunner) -> None:
     assert shell.invoke(app, ["import"]).exit_code == 2
     assert shell.invoke(app, ["serve", "--nonsense"]).exit_code == 2
+
+
+def test_a_code_is_made_listed_without_its_text_and_withdrawn(shell: CliRunner, tmp_path: Path) -> None:
+    printed = shell.invoke(app, ["gateway", "code", "gw-1", "--hours", "2"])
+    file = tmp_path / "code"
+    written = shell.invoke(app, ["gateway", "code", "gw-2", "--code-file", str(file)])
+    assert (printed.exit_code, written.exit_code) == (0, 0)
+    code = printed.output.strip()
+    assert re.fullmatch(r"(?:[0-9A-Z]{4}-){3}[0-9A-Z]{4}", code)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text("utf-8").strip() not in written.output
+    shell.invoke(app, ["gateway", "add", "gw-1"])
+    listed = json.loads(shell.invoke(app, ["gateway", "list", "--json"]).output)
+    assert [(g["gateway"], bool(g["code_expires"])) for g in listed] == [("gw-1", True), ("gw-2", True)]
+    assert [c["state"] for c in listed[0]["credentials"]] == ["valid"]
+    assert code not in json.dumps(listed)
+    assert shell.invoke(app, ["gateway", "revoke", "gw-1"]).exit_code == 0
+    again = shell.invoke(app, ["gateway", "revoke", "gw-1"])
+    assert again.exit_code == 1
+    assert "no valid credential" in again.output
+    after = shell.invoke(app, ["gateway", "list"]).output
+    assert "gw-1" in after
+    assert "revoked" in after
+    assert "code" not in after.split("gw-2")[0]

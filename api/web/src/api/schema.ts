@@ -84,6 +84,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/enroll": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Standing
+         * @description What the county holds of the credential that asks.
+         */
+        get: operations["standing_api_v1_enroll_get"];
+        put?: never;
+        /**
+         * Enroll
+         * @description A one-time code against a credential. With `replace` this hardware takes the place of the one before it.
+         */
+        post: operations["enroll_api_v1_enroll_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/enroll/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate
+         * @description A new credential for a valid one, which stays valid until the new one is used.
+         */
+        post: operations["rotate_api_v1_enroll_rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/enterprises": {
         parameters: {
             query?: never;
@@ -641,6 +685,38 @@ export interface components {
             state: "fault" | "idle" | "off" | "running" | "unknown";
         };
         /**
+         * Enroll
+         * @description A one-time code, and what the hardware calls itself.
+         *
+         *         `replace`: this hardware takes the place of the one that is enrolled, from the next whole window of
+         *         `window_s` on.
+         */
+        Enroll: {
+            code: string;
+            /** @default  */
+            hardware: string;
+            /** @default false */
+            replace: boolean;
+            /** @default 60 */
+            window_s: number;
+        };
+        /**
+         * Enrolled
+         * @description A new credential. It is shown once.
+         *
+         *         `hand_over_s` (s UTC, 0: nobody was replaced): records from there on are this hardware's. `devices`: what the
+         *         replaced hardware read.
+         */
+        Enrolled: {
+            county_time_ns: number;
+            credential: string;
+            /** @default [] */
+            devices: components["schemas"]["KnownDevice"][];
+            gateway: string;
+            /** @default 0 */
+            hand_over_s: number;
+        };
+        /**
          * Enterprise
          * @description An enterprise of the register.
          */
@@ -822,18 +898,29 @@ export interface components {
             batches_journalled: number;
             /** Conflicts */
             conflicts: number;
+            /**
+             * Credential
+             * @enum {string}
+             */
+            credential: "none" | "valid" | "revoked";
             /** Devices */
             devices: number;
             /** Enterprise Id */
             enterprise_id: string;
+            /** Hardware */
+            hardware: string;
             /** Id */
             id: string;
             /** Last Seen At */
             last_seen_at: string | null;
             /** Oldest Unsent S */
             oldest_unsent_s: number;
+            /** Refused After Hand Over */
+            refused_after_hand_over: number;
             /** Refused Rows */
             refused_rows: number;
+            /** Replaced At */
+            replaced_at: string | null;
             /** Shed */
             shed: {
                 [key: string]: number;
@@ -891,6 +978,8 @@ export interface components {
             accepted: number;
             county_time_ns: number;
             epoch: number;
+            /** @default 0 */
+            hand_over_s: number;
             held: number;
             missing: components["schemas"]["Missing"][];
             refused: components["schemas"]["RefusedRow"][];
@@ -919,6 +1008,17 @@ export interface components {
             sequence: number;
             /** @default 1 */
             version: number;
+        };
+        /**
+         * KnownDevice
+         * @description A device as the hardware that is replaced last announced it: what a plant's file needs to read it again.
+         */
+        KnownDevice: {
+            address: string;
+            /** @default  */
+            asset: string;
+            id: string;
+            profile: string;
         };
         /**
          * Live
@@ -1217,6 +1317,17 @@ export interface components {
             /** Username */
             username: string;
         };
+        /**
+         * Standing
+         * @description What the county holds of a valid credential. `hand_over_s`: as in `IngestAnswer`.
+         */
+        Standing: {
+            county_time_ns: number;
+            gateway: string;
+            /** @default 0 */
+            hand_over_s: number;
+            issued_ns: number;
+        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -1280,7 +1391,7 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
-            /** @description another gateway's credential */
+            /** @description another gateway's credential, or that of replaced hardware */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1477,6 +1588,143 @@ export interface operations {
             };
             /** @description a bad parameter */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    standing_api_v1_enroll_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description accepted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Standing"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    enroll_api_v1_enroll_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Enroll"];
+                "application/msgpack": string;
+            };
+        };
+        responses: {
+            /** @description accepted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Enrolled"];
+                };
+            };
+            /** @description not a valid message */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a code or a credential that is over */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description other hardware is enrolled: say replace */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many attempts, wait */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_api_v1_enroll_rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description accepted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Enrolled"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a code or a credential that is over */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1895,7 +2143,7 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
-            /** @description another gateway's credential */
+            /** @description another gateway's credential, or that of replaced hardware */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2003,7 +2251,7 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
-            /** @description another gateway's credential */
+            /** @description another gateway's credential, or that of replaced hardware */
             403: {
                 headers: {
                     [name: string]: unknown;
