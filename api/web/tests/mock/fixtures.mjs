@@ -375,6 +375,10 @@ export function gateway(nowMs) {
     batches_journalled: 1_204,
     conflicts: 0,
     refused_rows: 0,
+    credential: 'valid',
+    hardware: '',
+    replaced_at: null,
+    refused_after_hand_over: 0,
     alarm_zh: '',
     alarm_en: '',
   }
