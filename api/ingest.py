@@ -128,6 +128,7 @@ class IngestService:
             missing=[Missing(*m) for m in outcome.missing],
             county_time_ns=self._clock.now_ns(),
             hand_over_s=sender.hand_over_s or 0,
+            announce_again=kept and self._announcements.lacks(message.gateway, message.devices),
         )
 
     def take_live(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:

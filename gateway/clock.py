@@ -13,6 +13,8 @@ COUNTY_NOTICED_NS: Final = 10 * NS_PER_S
 """How far the county's clock may stand from the time line, the way of its answer included."""
 EARLIEST_NS: Final = 1_735_689_600 * NS_PER_S
 """2025-01-01: a clock before it has no battery and has not been set since power came."""
+AGAIN_PART: Final = 128
+"""The first part of a window that comes again, after the clock was set back or records got their dates."""
 STEP_NOTICED_NS: Final = 2 * NS_PER_S
 """How far the system clock may stand from the time line before people are told and records are flagged."""
 

@@ -16,6 +16,7 @@ from gateway import checkpoint
 from gateway.account import Row
 from gateway.config import PlantConfig
 from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
+from gateway.outbox.limits import Limits
 from gateway.windows import Windows
 from metrics.record import DAY_S
 
@@ -55,10 +56,12 @@ def _open_outbox(config: PlantConfig) -> Outbox:
     return Outbox(
         settings.data_dir / "outbox.sqlite3",
         config.site,
-        limit_bytes=settings.outbox_limit_mb * 1024 * 1024,
-        keep_s=settings.keep_days * DAY_S,
-        unsent_s=settings.unsent_days * DAY_S,
-        reserve_bytes=settings.reserve_mb * 1024 * 1024,
+        Limits(
+            bytes=settings.outbox_limit_mb * 1024 * 1024,
+            keep_s=settings.keep_days * DAY_S,
+            unsent_s=settings.unsent_days * DAY_S,
+            reserve_bytes=settings.reserve_mb * 1024 * 1024,
+        ),
     )
 
 
@@ -103,6 +106,6 @@ def open_windows(
         if saved.window_s != windows.window_s:
             rows, saved = checkpoint.close_old(saved)
         checkpoint.resume(saved, windows, now_ns)
-    for known in outbox.known_devices():
+    for known in outbox.announced.latest():
         windows.remember(known.device, known.number, known.serial, now_ns)
     return windows, rows

@@ -83,7 +83,7 @@ class Intake:
         """The number of what the device says of itself; 0 while the disk does not take it."""
         outbox = self._thread.outbox
         try:
-            number = await self._thread.call(outbox.announce, announcement(device, self._config, now_ns))
+            number = await self._thread.call(outbox.announced.add, announcement(device, self._config, now_ns))
         except sqlite3.Error as error:
             self._troubles.report(outbox_troubles.not_writable(error))
             self._unannounced[device.id] = device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collectors.model import Trouble
-from gateway.salvage import Salvaged
+from gateway.outbox.salvage import Salvaged
 
 DISK: Final = "outbox"
 ROOM: Final = "outbox/room"

@@ -39,6 +39,8 @@ RETRY_MOST_S: Final = 2.0
 RETRY_REFUSED_S: Final = 10.0
 RETRY_AFTER_MOST_S: Final = 300.0
 LIVE_PAUSE_S: Final = 0.25
+ANNOUNCE_AGAIN_S: Final = 60.0
+"""A county that asks for announcements gets them this often at most."""
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 TOO_LARGE: Final = 413
 _REFUSALS: Final = frozenset({400, 415, 422})
@@ -91,6 +93,7 @@ class Uplink:
         self._session: aiohttp.ClientSession | None = None
         self._credential = ""
         self._announce_at_once = 200
+        self._announced_again_s = -ANNOUNCE_AGAIN_S
         self.sent_rows = 0
         self.refused_rows = 0
         self.held_rows = 0
@@ -177,7 +180,7 @@ class Uplink:
     async def send_one(self, newest: bool) -> bool:
         """Send what devices said of themselves, then one batch. False where nothing waits."""
         outbox = self._outbox.outbox
-        announcements = await self._outbox.call(outbox.unsent_announcements, self._announce_at_once)
+        announcements = await self._outbox.call(outbox.announced.unsent, self._announce_at_once)
         if announcements:
             epoch = await self._outbox.call(outbox.epoch)
             try:
@@ -187,7 +190,7 @@ class Uplink:
                     self._announce_at_once = 1  # one of them is to blame: find it
                     return True
                 self._report_poison(f"announcement {announcements[0].number}", str(error))
-            await self._outbox.call(outbox.mark_announced, announcements[-1].number)
+            await self._outbox.call(outbox.announced.mark_sent, announcements[-1].number)
             return True
         batch: Pending | None = await self._outbox.call(outbox.next_unsent, newest)
         if batch is None:
@@ -266,9 +269,12 @@ class Uplink:
         resent = 0
         for missing in answer.missing:
             resent += await self._outbox.call(outbox.resend, missing.epoch, missing.first, missing.last)
-        if resent:  # a county that lacks what it had confirmed was restored: it may lack announcements too
-            self.resent += resent
-            await self._outbox.call(outbox.announce_again)
+        self.resent += resent
+        # a county that lacks what it had confirmed was restored: it may lack announcements too
+        now_s = asyncio.get_running_loop().time()
+        if resent or (answer.announce_again and now_s - self._announced_again_s >= ANNOUNCE_AGAIN_S):
+            self._announced_again_s = now_s
+            await self._outbox.call(outbox.announced.send_again)
 
     def _report_poison(self, what: str, reason: str) -> None:
         self._troubles.report(

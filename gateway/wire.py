@@ -176,6 +176,8 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     county_time_ns: int
     hand_over_s: int = 0
     """Other hardware took this gateway's place: rows from this time on (s UTC) are not taken. 0: nobody did."""
+    announce_again: bool = False
+    """The batch names announcements that the county lacks: send the latest of every device once more."""
 
 
 class DevicePresence(msgspec.Struct, frozen=True):

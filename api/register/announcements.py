@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import msgspec
 from sqlalchemy import Engine, insert, select
 
 from api.register.database import writing
 from api.register.models import AnnouncementRow
-from gateway.wire import Announce, Announcement
+from gateway.wire import Announce, Announcement, DeviceRef
 
 
 class Announcements:
@@ -60,6 +61,15 @@ class Announcements:
                 )
             for said in fresh.values():
                 self._latest[message.gateway, said.device] = (arrived_ns, said)
+
+    def lacks(self, gateway: str, devices: Iterable[DeviceRef]) -> bool:
+        """Whether a batch names an announcement that never came; a later one of the device says as much."""
+        for ref in devices:
+            if ref.announcement:
+                found = self._latest.get((gateway, ref.id))
+                if found is None or found[1].number < ref.announcement:
+                    return True
+        return False
 
     def latest(self, gateway: str, device: str) -> Announcement | None:
         """The last thing that a device said of itself."""

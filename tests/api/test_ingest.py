@@ -13,6 +13,7 @@ from gateway.wire import (
     MAX_BODY_BYTES,
     Announce,
     Announcement,
+    DeviceRef,
     Gap,
     IngestJson,
     Missing,
@@ -113,6 +114,23 @@ async def test_a_gap_stands_for_the_batch_that_will_never_come(county: CountyUnd
     gap = Gap(devices=["a"], start_s=NOW_S - 240, end_s=NOW_S - 180, rows=1, reason="expired", sequence=2)
     answer = await gateway.send(["a"], minutes(0, NOW_S - 180, 1), gaps=[gap])
     assert answer.missing == []
+
+
+async def test_a_batch_that_names_an_unknown_announcement_is_answered_with_the_wish_for_it(
+    county: CountyUnderTest,
+) -> None:
+    gateway = county.gateway()
+    batch = gateway.batch(["a"], minutes(0, NOW_S - 600, 1))
+    named = msgspec.structs.replace(batch, devices=[DeviceRef("a", 2)])
+    assert (await gateway.ingest(named)).announce_again
+    said = Announcement(2, NOW_S * 10**9, "a", "modbus-tcp://h:502", "p", "machine", "native")
+    await gateway.post("announce", Announce("gw-1", gateway.epoch, [said]))
+    assert not (await gateway.ingest(named)).announce_again
+    older = msgspec.structs.replace(named, sequence=2, devices=[DeviceRef("a", 1)])
+    assert not (await gateway.ingest(older)).announce_again
+    assert (
+        await gateway.ingest(msgspec.structs.replace(named, sequence=3, devices=[DeviceRef("a", 3)]))
+    ).announce_again
 
 
 async def test_a_gap_of_another_epoch_settles_that_epochs_number_and_not_its_own(county: CountyUnderTest) -> None:

@@ -47,7 +47,7 @@ assert box.salvaged is None
 before = box.depth().unsent
 box.commit([batch(written, rows=500)], b"again", 1)
 assert box.depth().unsent == before + 1
-assert box._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+assert box.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 print("kept", before, "of", written)
 """
 
@@ -123,7 +123,7 @@ from pathlib import Path
 from gateway.outbox import Outbox
 from tests.gateway.test_outbox import batch
 box = Outbox(Path(sys.argv[1]) / "outbox.sqlite3", "g-1")
-box._db.execute("PRAGMA synchronous=" + sys.argv[2])
+box.db.execute("PRAGMA synchronous=" + sys.argv[2])
 n = box.depth().unsent
 while True:
     box.commit([batch(n, rows=20)], str(n).encode(), 1)

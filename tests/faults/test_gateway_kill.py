@@ -103,7 +103,7 @@ async def kill_many(county: CountyStub, folder: Path, kills: int, seed: int, fla
     assert await gateway.end(signal.SIGTERM) == 0, gateway.log()
     box = Outbox(folder / "outbox.sqlite3", "g-1")
     saved = checkpoint.read(box.checkpoint() or b"")
-    written = dict(box._db.execute("SELECT sequence, body FROM batches"))
+    written = dict(box.db.execute("SELECT sequence, body FROM batches"))
     depth = box.depth()
     box.close()
     # Every accepted batch is at the county, once, with its bytes.

@@ -44,6 +44,7 @@ class CountyStub:
         self.poison: Callable[[Records], int] = lambda records: 0
         """HTTP status for batches that it does not take; 0: it takes them."""
         self.ask_for: list[Missing] = []
+        self.lacks_announcements = False
         self.ahead_ns = 0
         """How far its clock is ahead."""
         self.port = 0
@@ -109,7 +110,7 @@ class CountyStub:
         if result == "journalled":
             self._journal(message, body)
         missing, self.ask_for = self.ask_for, []
-        answer = IngestAnswer(result, *key, message.rows, [], 0, missing, time.time_ns() + self.ahead_ns)
+        answer = IngestAnswer(result, *key, message.rows, [], 0, missing, self._now_ns(), self.lacks_announcements)
         await self._note()
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
@@ -130,19 +131,21 @@ class CountyStub:
         message = decode(await request.read(), Announce)
         self.announcements |= {a.number: a for a in message.announcements}
         await self._note()
-        return _accepted(len(message.announcements))
+        return self._accepted(len(message.announcements))
 
     async def _live(self, request: web.Request) -> web.Response:
         self.requests["live"] += 1
         message = decode(await request.read(), Live)
         self.live.append(message)
         await self._note()
-        return _accepted(len(message.devices))
+        return self._accepted(len(message.devices))
+
+    def _now_ns(self) -> int:
+        return time.time_ns() + self.ahead_ns
+
+    def _accepted(self, n: int) -> web.Response:
+        return web.Response(body=msgspec.json.encode(Accepted(n, self._now_ns())), content_type="application/json")
 
     def total(self, device: str, column: str) -> int:
         """Sum of a column over all parts of all windows of a device."""
         return sum(row[column] for (d, _, _), row in self.rows.items() if d == device)
-
-
-def _accepted(n: int) -> web.Response:
-    return web.Response(body=msgspec.json.encode(Accepted(n, 1)), content_type="application/json")

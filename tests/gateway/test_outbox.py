@@ -13,17 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway import outbox as outbox_module
 from gateway.clock import NS_PER_S
-from gateway.outbox import (
-    SCHEMA_VERSION,
-    SUSPECT_NS,
-    Outbox,
-    OutboxError,
-    OutboxThread,
-    Pending,
-    SetAside,
-)
+from gateway.outbox import Outbox, OutboxError, OutboxThread, Pending, SetAside, schema
+from gateway.outbox.limits import Limits
+from gateway.outbox.store import SUSPECT_NS
 from gateway.wire import Announcement, DeviceRef, Ingest, decode, records_of
 from metrics.record import DAY_S, RECORD_COLUMNS, Records
 
@@ -51,7 +44,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 def reopened(outbox: Outbox, **limits: int) -> Outbox:
     outbox.close()
-    return Outbox(outbox.path, outbox.gateway, **limits)
+    return Outbox(outbox.path, outbox.gateway, Limits(**limits))
 
 
 def pending(outbox: Outbox) -> list[Pending]:
@@ -96,12 +89,12 @@ def test_batches_and_checkpoint_are_written_together_or_not_at_all(outbox: Outbo
 
 def test_a_full_disk_leaves_the_outbox_as_it_was(outbox: Outbox) -> None:
     outbox.commit([batch(1)], b"old", 1)
-    pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
-    outbox._db.execute(f"PRAGMA max_page_count={pages}")
+    pages = outbox.db.execute("PRAGMA page_count").fetchone()[0]
+    outbox.db.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         outbox.commit([batch(i, rows=500) for i in range(200)], b"new", 1)
     assert outbox.checkpoint() == b"old"
-    outbox._db.execute("PRAGMA max_page_count=1000000")
+    outbox.db.execute("PRAGMA max_page_count=1000000")
     outbox.commit([batch(2)], b"new", 1)
     assert [p.sequence for p in pending(outbox)] == [1, 2]
 
@@ -130,7 +123,7 @@ def test_the_oldest_go_first_when_the_limit_is_reached_and_each_leaves_a_gap(out
         outbox.commit([batch(start)], b"c", 1)
     outbox.mark_acked(4, 1)
     limit = outbox.depth().size_bytes + 20
-    box = reopened(outbox, limit_bytes=limit)
+    box = reopened(outbox, bytes=limit)
     box.commit([batch(5)], b"c", 1)  # the confirmed one goes before any unsent one
     assert (box.depth().acked, box.depth().unsent) == (0, 4)
     assert box.depth().dropped_batches == 0
@@ -162,7 +155,7 @@ def test_unsent_records_that_are_too_old_are_dropped_and_counted(outbox: Outbox)
 def test_the_reserve_of_free_space_is_kept(outbox: Outbox) -> None:
     free = [10_000_000]
     outbox.close()
-    box = Outbox(outbox.path, "g-1", reserve_bytes=1_000_000, free_bytes=lambda folder: free[0])
+    box = Outbox(outbox.path, "g-1", Limits(reserve_bytes=1_000_000, free_bytes=lambda folder: free[0]))
     for start in range(1, 7):
         box.commit([batch(start, rows=50)], b"c", 1)
     box.mark_acked(2, 1)
@@ -187,7 +180,7 @@ def test_how_long_the_outbox_lasts_is_predicted(outbox: Outbox) -> None:
     for k in range(60):
         outbox.commit([batch(k, rows=50)], b"c", k * minute_ns)
     per_day = outbox.depth().size_bytes * 24
-    box = reopened(outbox, limit_bytes=outbox.depth().size_bytes + 3 * per_day)
+    box = reopened(outbox, bytes=outbox.depth().size_bytes + 3 * per_day)
     days = box.days_to_full(60 * minute_ns)
     assert days is not None
     assert abs(days - 3) < 0.01
@@ -253,57 +246,118 @@ def test_what_is_no_longer_kept_is_told_as_a_gap_once(outbox: Outbox) -> None:
     assert outbox.resend(outbox.epoch() + 1, 1, 1 << 60) == 0
 
 
-def test_a_gap_speaks_only_of_the_epoch_it_was_noted_in(outbox: Outbox) -> None:
+def test_a_gap_names_the_epoch_it_was_noted_in(outbox: Outbox) -> None:
     outbox.commit([batch(1, rows=1)], b"c", 1)
+    outbox.commit([batch(2, rows=1)], b"c", 1)
     outbox.refuse(1, 2, "no")
+    outbox.commit([batch(3)], b"c", 1)  # carries the gap of 1, then is renumbered itself
+    old = outbox.epoch()
+    outbox.refuse(2, 2, "no")
+    new = outbox.open_epoch()
+    outbox.commit([batch(4)], b"c", 3)
+    third, fourth = [decode(p.body, Ingest) for p in pending(outbox)]
+    assert (third.epoch, fourth.epoch) == (new, new)
+    assert [(gap.sequence, gap.batch, gap.rows) for gap in third.gaps + fourth.gaps] == [
+        (0, (old, 1), 1),
+        (0, (old, 2), 1),
+    ]
+
+
+def test_what_a_county_asks_of_an_older_epoch_is_sent_again_or_told_as_a_gap(outbox: Outbox) -> None:
+    for start in range(4):
+        outbox.commit([batch(start)], b"c", 0)
+    old = outbox.epoch()
+    outbox.mark_acked(1, 0)
+    outbox.mark_acked(2, 15 * DAY_NS)
     outbox.open_epoch()
-    outbox.commit([batch(2)], b"c", 3)
-    (sent,) = [decode(p.body, Ingest) for p in pending(outbox)]
-    assert [(gap.sequence, gap.rows) for gap in sent.gaps] == [(0, 1)]
+    outbox.commit([batch(5)], b"c", 15 * DAY_NS)  # the first one has expired
+    outbox = reopened(outbox)
+    assert outbox.resend(old, 1, 99) == 1
+    outbox.commit([batch(6)], b"c", 15 * DAY_NS)
+    gaps = [gap for p in pending(outbox) for gap in decode(p.body, Ingest).gaps]
+    # 3 and 4 are sent under the new epoch: their old numbers will never come either
+    assert [(gap.batch, gap.rows) for gap in gaps] == [((old, 1), 0), ((old, 3), 0), ((old, 4), 0)]
+    assert outbox.resend(old - 2, 1, 1 << 60) == 0
+    outbox.close()
 
 
-def test_an_outbox_of_version_1_is_brought_up_and_keeps_everything(tmp_path: Path) -> None:
-    """`outbox-v1.sql` is what version 1 shipped: two unsent batches, one confirmed, one gap, an announcement."""
+CASES = Path(__file__).parent / "cases"
+
+
+def shipped(version: int, path: Path) -> sqlite3.Connection:
+    """The file that a version left behind: two unsent batches, one confirmed, one set aside with its gap, an
+    announcement; version 2 in an epoch of its own, with a gap of the epoch before and half of a refused batch."""
+    db = sqlite3.connect(path)
+    db.executescript((CASES / f"outbox-v{version}.sql").read_text(encoding="utf-8"))
+    return db
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_outbox_of_every_version_shipped_is_opened_and_keeps_everything(tmp_path: Path, version: int) -> None:
     path = tmp_path / "outbox.sqlite3"
-    shipped = sqlite3.connect(path)
-    shipped.executescript((Path(__file__).parent / "cases" / "outbox-v1.sql").read_text(encoding="utf-8"))
-    bodies = [body for (body,) in shipped.execute("SELECT body FROM batches WHERE state = 0 ORDER BY ordinal")]
-    shipped.close()
+    old = shipped(version, path)
+    bodies = [body for (body,) in old.execute("SELECT body FROM batches WHERE state = 0 ORDER BY ordinal")]
+    old.close()
     box = Outbox(path, "g-1")
     depth = box.depth()
-    assert (depth.unsent, depth.acked) == (2, 1)
+    assert (depth.unsent, depth.acked, depth.poisoned) == (2, 1, 1)
     assert box.checkpoint() == b"a checkpoint"
-    assert [a.device for a in box.known_devices()] == ["m-1"]
+    assert [a.device for a in box.announced.latest()] == ["m-1"]
     box.commit([batch(9)], b"c", 5)
     found = pending(box)
-    assert [p.body for p in found[:2]] == bodies
-    assert [gap.sequence for gap in decode(found[2].body, Ingest).gaps] == [1]
-    assert box._db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    fresh = Outbox(tmp_path / "fresh.sqlite3", "g-1")
-    assert schema(box) == schema(fresh)
-    fresh.close()
+    assert sorted(p.body for p in found[:2]) == sorted(bodies)
+    (gap,) = decode(found[2].body, Ingest).gaps
+    assert gap.stands_for(box.epoch()) == {1: (box.epoch(), 1), 2: (4642292293680561992, 4)}[version]
+    assert {p.suspect_ns for p in found} == {1: {0}, 2: {0, 7}}[version]
     box.close()
 
 
-def schema(box: Outbox) -> dict[str, object]:
-    tables = ("meta", "batches", "gaps", "checkpoint", "announcements")
-    columns = {t: sorted(c[1:5] for c in box._db.execute(f"PRAGMA table_info({t})")) for t in tables}
-    indexes = sorted(name for (name,) in box._db.execute("SELECT name FROM sqlite_master WHERE type = 'index'"))
-    return {**columns, "indexes": indexes}
-
-
-def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_version_that_a_file_came_from_can_go_on_with_it(tmp_path: Path, version: int) -> None:
+    """A rollback: what `outbox-vN-use.sql` holds is what that version asks of its file."""
     path = tmp_path / "outbox.sqlite3"
-    shipped = sqlite3.connect(path)
-    shipped.executescript((Path(__file__).parent / "cases" / "outbox-v1.sql").read_text(encoding="utf-8"))
-    before = list(shipped.iterdump())
-    broken = outbox_module._MIGRATIONS[1] + "CREATE TABLE meta (x);"
-    monkeypatch.setitem(outbox_module._MIGRATIONS, 1, broken)
+    shipped(version, path).close()
+    box = Outbox(path, "g-1")
+    box.commit([batch(9, rows=4)], b"from the later one", 5)
+    box.refuse(box.batches.last_ordinal(), 6, "no")
+    unsent = box.depth().unsent
+    box.close()
+    old = sqlite3.connect(path)
+    assert old.execute("PRAGMA user_version").fetchone() == (version,)
+    assert old.execute("SELECT body FROM checkpoint").fetchone() == (b"from the later one",)
+    assert old.execute("SELECT count(*) FROM batches WHERE state = 0").fetchone() == (unsent,)
+    for (body,) in old.execute("SELECT body FROM gaps"):
+        assert {"devices", "start_s", "end_s", "rows", "reason"} <= msgspec.msgpack.decode(body).keys()
+    old.executescript((CASES / f"outbox-v{version}-use.sql").read_text(encoding="utf-8"))
+    old.close()
+    again = Outbox(path, "g-1")  # and the upgrade after it
+    assert again.depth().unsent == unsent + 1
+    assert again.checkpoint() == b"from the older one"
+    again.commit([batch(10)], b"c", 9)
+    assert again.depth().unsent == unsent + 2
+    again.close()
+
+
+def test_a_new_file_can_be_used_by_the_first_version(outbox: Outbox) -> None:
+    outbox.commit([batch(1)], b"c", 1)
+    with sqlite3.connect(":memory:") as first:
+        first.executescript((CASES / "outbox-v1.sql").read_text(encoding="utf-8"))
+        for table in ("meta", "batches", "gaps", "checkpoint", "announcements"):
+            wanted = first.execute(f"PRAGMA table_info({table})").fetchall()
+            assert outbox.db.execute(f"PRAGMA table_info({table})").fetchall() == wanted
+    first.close()
+    assert outbox.db.one("PRAGMA user_version") == 1
+
+
+def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    old = shipped(2, path)
+    before = list(old.iterdump())
+    monkeypatch.setattr(schema, "_ADDED_LATER", schema._ADDED_LATER + "CREATE TABLE meta (x);")
     with pytest.raises(OutboxError):
         Outbox(path, "g-1")
-    assert list(shipped.iterdump()) == before
-    assert shipped.execute("PRAGMA user_version").fetchone() == (1,)
-    shipped.close()
+    assert list(old.iterdump()) == before
+    old.close()
 
 
 def test_a_new_epoch_renumbers_what_is_not_confirmed(outbox: Outbox) -> None:
@@ -330,14 +384,14 @@ def test_a_county_that_lacks_batches_gets_them_again(outbox: Outbox) -> None:
 
 
 def test_an_announcement_is_numbered_once_until_it_changes(outbox: Outbox) -> None:
-    assert outbox.announce(announcement()) == 1
-    assert outbox.announce(announcement(at_ns=99)) == 1
-    assert outbox.announce(announcement("m-2")) == 2
-    assert outbox.announce(announcement(serial="0002")) == 3
-    assert [a.number for a in outbox.unsent_announcements()] == [1, 2, 3]
-    outbox.mark_announced(2)
-    assert [(a.number, a.serial) for a in outbox.unsent_announcements()] == [(3, "0002")]
-    assert [(a.device, a.number) for a in outbox.known_devices()] == [("m-2", 2), ("m-1", 3)]
+    assert outbox.announced.add(announcement()) == 1
+    assert outbox.announced.add(announcement(at_ns=99)) == 1
+    assert outbox.announced.add(announcement("m-2")) == 2
+    assert outbox.announced.add(announcement(serial="0002")) == 3
+    assert [a.number for a in outbox.announced.unsent()] == [1, 2, 3]
+    outbox.announced.mark_sent(2)
+    assert [(a.number, a.serial) for a in outbox.announced.unsent()] == [(3, "0002")]
+    assert [(a.device, a.number) for a in outbox.announced.latest()] == [("m-2", 2), ("m-1", 3)]
 
 
 def test_an_outbox_belongs_to_one_gateway(outbox: Outbox) -> None:
@@ -346,7 +400,7 @@ def test_an_outbox_belongs_to_one_gateway(outbox: Outbox) -> None:
 
 
 def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
-    outbox._db.execute("PRAGMA user_version=99")
+    outbox.db.execute("PRAGMA user_version=99")
     with pytest.raises(OutboxError, match="version 99"):
         Outbox(outbox.path, "g-1")
 
@@ -379,7 +433,7 @@ def corrupt(path: Path, seed: int, *, roots: bool) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_pages_cost_what_was_on_them_and_nothing_else(tmp_path: Path, seed: int) -> None:
     box = Outbox(tmp_path / "outbox.sqlite3", "g-1")
-    box.announce(announcement())
+    box.announced.add(announcement())
     for start in range(120):
         box.commit([batch(start, rows=60)], b"checkpoint", 1)
     for ordinal in range(1, 21):
@@ -395,7 +449,7 @@ def test_damaged_pages_cost_what_was_on_them_and_nothing_else(tmp_path: Path, se
     assert set(found) <= set(bodies)
     assert all(found[sequence] == bodies[sequence] for sequence in found)
     assert len(found) >= len(bodies) - 30
-    assert box._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert box.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     box.commit([batch(500)], b"next", 3)
     if box.salvaged is not None and box.epoch() == epoch:
         last = decode(box.next_unsent(newest=True).body, Ingest)  # type: ignore[union-attr]
@@ -425,17 +479,17 @@ def test_where_nothing_can_be_read_it_starts_anew_and_says_so(tmp_path: Path) ->
 
 
 def pending_only(box: Outbox) -> list[Pending]:
-    rows = box._db.execute("SELECT ordinal, epoch, sequence, rows, created_ns, body FROM batches WHERE state = 0")
+    rows = box.db.execute("SELECT ordinal, epoch, sequence, rows, created_ns, body FROM batches WHERE state = 0")
     return [Pending(*row) for row in rows]
 
 
 def every_body(box: Outbox) -> dict[int, bytes]:
-    return dict(box._db.execute("SELECT sequence, body FROM batches NOT INDEXED WHERE state = 0"))
+    return dict(box.db.execute("SELECT sequence, body FROM batches NOT INDEXED WHERE state = 0"))
 
 
 def test_the_disk_is_synced_before_anything_counts_as_written(outbox: Outbox) -> None:
-    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert outbox._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert outbox.db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert outbox.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_the_thread_finishes_what_it_began_when_the_caller_is_cancelled(tmp_path: Path) -> None:

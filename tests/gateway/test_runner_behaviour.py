@@ -245,7 +245,7 @@ async def test_a_full_disk_ends_nothing_and_loses_nothing(
 ) -> None:
     async with running(plant(county.url), monkeypatch, one, close_short=True) as (gateway, (collector,), task):
         await until(lambda: collector.acked >= 1)
-        db = gateway.thread.outbox._db
+        db = gateway.thread.outbox.db
         await gateway.thread.call(db.execute, "PRAGMA max_page_count=1")
         await gateway.thread.call(db.execute, "PRAGMA query_only=1")
         await until(lambda: [t.code for t in gateway.troubles.listed()] == ["disk_not_writable"])
@@ -257,8 +257,7 @@ async def test_a_full_disk_ends_nothing_and_loses_nothing(
         assert gateway.keeper.records_written == 0
         await gateway.thread.call(db.execute, "PRAGMA query_only=0")
         await gateway.thread.call(db.execute, "PRAGMA max_page_count=1000000")
-        await until(lambda: gateway.keeper.records_written >= 1)
-        assert collector.acked > acked
+        await until(lambda: gateway.keeper.records_written >= 1 and collector.acked > acked)
         await until(lambda: not gateway.troubles.listed())
     assert not task.cancelled()
     assert county.doubled == []

@@ -86,7 +86,7 @@ async def test_announcements_go_before_the_records_that_name_them(
     county: CountyStub, plant: Make, tmp_path: Path
 ) -> None:
     async with rig_for(plant(county.url), tmp_path) as rig:
-        await rig.thread.call(rig.thread.outbox.announce, announcement())
+        await rig.thread.call(rig.thread.outbox.announced.add, announcement())
         await rig.commit(1, 2)
         async with running(rig.uplink.run_ingest()):
             await county.until(lambda: len(county.bodies) == 2)
@@ -222,7 +222,7 @@ async def test_a_conflict_opens_a_new_epoch_and_everything_is_sent(
 
 async def test_what_a_restored_county_lacks_is_sent_again(county: CountyStub, plant: Make, tmp_path: Path) -> None:
     async with rig_for(plant(county.url), tmp_path) as rig, running(rig.uplink.run_ingest()):
-        await rig.thread.call(rig.thread.outbox.announce, announcement())
+        await rig.thread.call(rig.thread.outbox.announced.add, announcement())
         await rig.commit(1, 2, 3)
         await county.until(lambda: len(county.bodies) == 3)
         epoch = rig.thread.outbox.epoch()
@@ -234,13 +234,29 @@ async def test_what_a_restored_county_lacks_is_sent_again(county: CountyStub, pl
         assert rig.uplink.resent == 1
         await county.until(lambda: county.requests["announce"] == 2)  # it may lack what devices said, too
         county.ask_for = [Missing(epoch, 1, 3)]
-        await rig.thread.call(rig.thread.outbox._db.execute, "DELETE FROM batches WHERE sequence <= 3")
+        await rig.thread.call(rig.thread.outbox.db.execute, "DELETE FROM batches WHERE sequence <= 3")
         await rig.commit(5)
         await until(lambda: not county.ask_for and rig.thread.outbox._noted)
         await rig.commit(6)
         await county.until(lambda: any(m.gaps for m in county.messages))
         gaps = [gap for m in county.messages for gap in m.gaps]
         assert [(gap.sequence, gap.rows) for gap in gaps] == [(1, 0), (2, 0), (3, 0)]
+
+
+async def test_a_county_that_lacks_announcements_gets_them_again_once_a_minute(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig, running(rig.uplink.run_ingest()):
+        await rig.thread.call(rig.thread.outbox.announced.add, announcement())
+        await rig.commit(1)
+        await county.until(lambda: len(county.bodies) == 1)
+        county.announcements.clear()
+        county.lacks_announcements = True
+        await rig.commit(2)
+        await county.until(lambda: 1 in county.announcements)
+        await rig.commit(3, 4)
+        await until(lambda: _drained(rig))
+        assert county.requests["announce"] == 2
 
 
 async def test_a_refused_credential_is_told_and_a_new_one_read(

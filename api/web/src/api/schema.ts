@@ -976,6 +976,8 @@ export interface components {
          */
         IngestAnswer: {
             accepted: number;
+            /** @default false */
+            announce_again: boolean;
             county_time_ns: number;
             epoch: number;
             /** @default 0 */

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.wire import Ingest, WireError, decode, records_of
+from gateway.outbox.batches import BatchState
+from gateway.outbox.database import Database
+from gateway.outbox.gap_notes import GapNotes
+from gateway.wire import Gap, Ingest, WireError, decode, records_of
 
 ACKED_BUDGET_S: Final = 4.0
 """Confirmed batches are carried over for this long, newest first: the county has them."""
 _SUFFIXES: Final = ("", "-wal", "-shm")
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAX_TRIED: Final = 1_000_000
-_UNSENT, _ACKED = 0, 1
+_NUMBERS: Final = ("epoch", "sequence", "dropped_batches", "dropped_rows", "past", "undated")
+_LOST: Final = "lost: the outbox was damaged"
 
 
 def is_damage(error: BaseException) -> bool:
@@ -72,6 +76,7 @@ class Wreck:
     """A damaged outbox, read as far as it can be. Nothing here raises sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.confirmed: set[int] = set()
         """Sequences of the batches that the county has, as far as `batches` met them."""
@@ -94,14 +99,13 @@ class Wreck:
         return list(self._scan("announcements", "number", "number, device, sent, body"))
 
     def batches(self) -> Iterator[tuple[Any, ...]]:
-        """Whole batches: (ordinal, epoch, sequence, state, rows, created, settled, reason, body, suspect), the
-        unconfirmed ones first in order, then the confirmed ones, newest first, for as long as there is time."""
-        suspect = "suspect_ns" if self.one("PRAGMA user_version") != 1 else "0"
-        columns = f"ordinal, epoch, sequence, state, rows, created_ns, settled_ns, reason, body, {suspect}"
+        """Whole batches: (ordinal, epoch, sequence, state, rows, created, settled, reason, body), the unconfirmed
+        ones first in order, then the confirmed ones, newest first, for as long as there is time."""
+        columns = "ordinal, epoch, sequence, state, rows, created_ns, settled_ns, reason, body"
         confirmed: list[int] = []
         self.confirmed.clear()
         for row in self._scan("batches", "ordinal", columns):
-            if row[3] == _ACKED:
+            if row[3] == BatchState.ACKED:
                 confirmed.append(row[0])
                 self.confirmed.add(row[2])
             elif _is_whole(row):
@@ -113,6 +117,49 @@ class Wreck:
             found = self._row("batches", "ordinal", columns, ordinal)
             if found is not None and _is_whole(found):
                 yield found
+
+    def carry_over(self, db: Database, gaps: GapNotes, gateway: str, error: str) -> Salvaged:
+        """Put what can be read into a new outbox, and gaps in the place of what cannot; says what became of it.
+
+        `db`: an empty one of `gateway`, in a transaction. Raises sqlite3.Error of it.
+        """
+        owner = self.one("SELECT value FROM meta WHERE key = 'gateway'")
+        if owner is not None and owner != gateway:
+            return Salvaged(self._path, error=error)
+        for row in self.announcements():
+            db.execute("INSERT OR IGNORE INTO announcements (number, device, sent, body) VALUES (?, ?, ?, ?)", row)
+        for _, body in self._scan("gaps", "ordinal", "ordinal, body"):
+            db.execute("INSERT INTO gaps (body) VALUES (?)", (body,))
+        saved = dict.fromkeys(BatchState, 0)
+        for row in self.batches():
+            db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            saved[BatchState(row[3])] += 1
+        checkpoint = self.one("SELECT body FROM checkpoint")
+        if checkpoint is not None:
+            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (checkpoint,))
+        self._carry_numbers_over(db, gaps)
+        if not saved[BatchState.UNSENT]:  # how much was lost nobody can say
+            gaps.add(Gap([], 0, 0, 0, _LOST), int(db.meta("epoch")))
+        unsent = saved[BatchState.UNSENT] + saved[BatchState.POISONED]
+        return Salvaged(self._path, unsent, saved[BatchState.ACKED], checkpoint is not None, error)
+
+    def _carry_numbers_over(self, db: Database, gaps: GapNotes) -> None:
+        found = {key: self.one(f"SELECT value FROM meta WHERE key = '{key}'") for key in _NUMBERS}  # noqa: S608
+        for key in ("dropped_batches", "dropped_rows"):
+            db.set_meta(key, found[key] if _is_number(found[key]) else 0)
+        for key in ("past", "undated"):
+            if isinstance(found[key], str) and all(n.isdecimal() for n in found[key].replace(":", " ").split()):
+                db.set_meta(key, found[key])
+        epoch, sequence = found["epoch"], found["sequence"]
+        if not (_is_number(epoch) and _is_number(sequence)):
+            return
+        known = {s for (s,) in db.execute("SELECT sequence FROM batches WHERE epoch = ?", (int(epoch),))}
+        last = max(int(sequence), max(known, default=0))
+        db.set_meta("epoch", int(epoch))
+        db.set_meta("sequence", last)
+        db.set_meta("previous", f"{epoch} {last}" if last else "")
+        for lost in sorted(set(range(min(known, default=last + 1), last + 1)) - known - self.confirmed):
+            gaps.add(Gap([], 0, 0, 0, _LOST, lost), int(epoch))
 
     def _row(self, table: str, key: str, columns: str, at: int) -> tuple[Any, ...] | None:
         try:
@@ -159,6 +206,10 @@ class Wreck:
             return 0 if row is None else min(int(row[0]), _MAX_TRIED)
         except (sqlite3.Error, ValueError, TypeError):
             return 20_000
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, str) and value.isdecimal()
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:

@@ -1,0 +1,67 @@
+"""Gaps that wait to be told: what stands for batches that will never come."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from gateway.outbox.database import Database
+from gateway.wire import Gap, Ingest, records_of
+from metrics.record import TENTHS_PER_S
+
+MAX_GAPS_PER_BATCH: Final = 100
+
+
+class GapNotes:
+    """The gaps that the next batches carry to the county, each with the (epoch, sequence) it stands for."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def add(self, gap: Gap, epoch: int) -> None:
+        """Note a gap of a message of `epoch`."""
+        lost = gap.stands_for(epoch)
+        noted = msgspec.structs.replace(gap, sequence=lost[1] if lost else 0, batch=lost)
+        self._db.execute("INSERT INTO gaps (body) VALUES (?)", (msgspec.msgpack.encode(noted),))
+
+    def add_all_of(self, message: Ingest, gap: Gap) -> None:
+        """Put a gap in the place of a batch, and pass on those that it carried."""
+        for found in [*message.gaps, gap]:
+            self.add(found, message.epoch)
+
+    def take(self, epoch: int) -> list[Gap]:
+        """Gaps to send with the next batch, which is of `epoch`; they are noted no longer."""
+        found = self._db.execute("SELECT ordinal, body FROM gaps ORDER BY ordinal LIMIT ?", (MAX_GAPS_PER_BATCH,))
+        rows = found.fetchall()
+        self._db.executemany("DELETE FROM gaps WHERE ordinal = ?", [(ordinal,) for ordinal, _ in rows])
+        return [seen_from(msgspec.msgpack.decode(body, type=Gap), epoch, epoch) for _, body in rows]
+
+    def move(self, from_s: int, by_s: int) -> None:
+        """Gaps that begin at or after `from_s` happened `by_s` later."""
+        for ordinal, body in self._db.execute("SELECT ordinal, body FROM gaps").fetchall():
+            gap = msgspec.msgpack.decode(body, type=Gap)
+            if gap.start_s >= max(from_s, 1):
+                moved = msgspec.structs.replace(gap, start_s=gap.start_s + by_s, end_s=gap.end_s + by_s)
+                self._db.execute("UPDATE gaps SET body = ? WHERE ordinal = ?", (msgspec.msgpack.encode(moved), ordinal))
+
+
+def seen_from(gap: Gap, was: int, epoch: int) -> Gap:
+    """A gap of a message of epoch `was`, as a message of `epoch` says it."""
+    lost = gap.stands_for(was)
+    if lost is None or lost[0] == epoch:
+        return msgspec.structs.replace(gap, sequence=lost[1] if lost else 0, batch=None)
+    return msgspec.structs.replace(gap, sequence=0, batch=lost)
+
+
+def gap_of(message: Ingest, reason: str) -> Gap:
+    """What stands for a batch that will never come."""
+    records = records_of(message)
+    return Gap(
+        [ref.id for ref in message.devices],
+        int(records.start.min()) if len(records) else 0,
+        int((records.start + records.length // TENTHS_PER_S).max()) if len(records) else 0,
+        message.rows,
+        reason,
+        message.sequence,
+    )

@@ -1,0 +1,107 @@
+"""How much the outbox may hold, and what goes when it would be more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.clock import NS_PER_S
+from gateway.outbox.batches import Batches, BatchState
+from gateway.outbox.database import Database
+from gateway.outbox.gap_notes import GapNotes, gap_of
+from gateway.wire import Ingest, decode
+from metrics.record import DAY_S
+
+GROWTH_DAYS: Final = 1
+"""What the last days brought tells how fast the outbox fills."""
+
+
+def free_bytes_of(folder: Path) -> int:
+    """Free space of the disk that holds a folder. Raises OSError."""
+    return shutil.disk_usage(folder).free
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits in bytes and in days."""
+
+    bytes: int = 1 << 30
+    """Of all batches."""
+    keep_s: int = 14 * DAY_S
+    """Confirmed batches are kept for so long."""
+    unsent_s: int = 400 * DAY_S
+    """Unsent batches older than this are dropped, each leaving a gap."""
+    reserve_bytes: int = 0
+    """Free space left on the disk: where there is less, batches go as they do at the limit."""
+    free_bytes: Callable[[Path], int] = free_bytes_of
+
+
+class Keeper:
+    """Keeps an outbox within its limits: confirmed batches go first, then the oldest that wait, each told as a gap."""
+
+    def __init__(self, db: Database, batches: Batches, gaps: GapNotes, limits: Limits) -> None:
+        self._db, self._batches, self._gaps, self._limits = db, batches, gaps, limits
+
+    def keep(self, now_ns: int, held_before: int) -> None:
+        """Drop what is too old or too much, inside the transaction that is open.
+
+        `held_before`: bytes of batches when it began.
+        """
+        batches, limits = self._batches, self._limits
+        batches.delete_where("state != 0 AND settled_ns < ?", (now_ns - limits.keep_s * NS_PER_S,))
+        for (ordinal,) in self._db.execute(
+            "SELECT ordinal FROM batches WHERE state = 0 AND created_ns < ? ORDER BY ordinal LIMIT 100",
+            (now_ns - limits.unsent_s * NS_PER_S,),
+        ).fetchall():
+            self._drop(ordinal, BatchState.UNSENT, "dropped: too old")
+        room = self._room(held_before)
+        while batches.bytes > room:
+            row = self._db.execute("SELECT ordinal, state FROM batches ORDER BY state = 0, ordinal LIMIT 1").fetchone()
+            if row is None or row[0] == batches.last_ordinal():
+                return
+            self._drop(row[0], row[1], "dropped: outbox full")
+
+    def _drop(self, ordinal: int, state: int, reason: str) -> None:
+        if state == BatchState.UNSENT:
+            self.note_lost(decode(self._batches.body(ordinal)[0], Ingest), reason)
+        self._batches.delete_where("ordinal = ?", (ordinal,))
+
+    def note_lost(self, message: Ingest, reason: str) -> None:
+        """Put a gap in the place of a batch that will never come, and count it."""
+        self._gaps.add_all_of(message, gap_of(message, reason))
+        for key, more in (("dropped_batches", 1), ("dropped_rows", message.rows)):
+            self._db.set_meta(key, int(self._db.meta(key)) + more)
+
+    def _room(self, held: int) -> int:
+        """Bytes of batches that may be held, where `held` are now: within the limit and what the disk can spare.
+
+        Pages that were freed inside the file are room as well. A disk that others filled keeps the outbox
+        from growing; dropping more of it would give them nothing back.
+        """
+        limits = self._limits
+        if not limits.reserve_bytes:
+            return limits.bytes
+        try:
+            spare = limits.free_bytes(self._db.path.parent) - limits.reserve_bytes
+        except OSError:
+            return limits.bytes
+        freed = int(self._db.one("PRAGMA freelist_count")) * int(self._db.one("PRAGMA page_size"))
+        return min(limits.bytes, held + max(0, spare) + freed)
+
+    def days_to_full(self, now_ns: int) -> float | None:
+        """Days until unsent records are dropped, if the county stays away; None where nothing tells the rate.
+
+        The rate is that of the batches of the last day, confirmed ones included.
+        """
+        since_ns = now_ns - GROWTH_DAYS * DAY_S * NS_PER_S
+        size, first_ns = self._db.execute(
+            "SELECT coalesce(sum(length(body)), 0), min(created_ns) FROM batches WHERE created_ns >= ?", (since_ns,)
+        ).fetchone()
+        if first_ns is None or now_ns - first_ns < 60 * NS_PER_S:
+            return None
+        unsent = self._db.one("SELECT coalesce(sum(length(body)), 0) FROM batches WHERE state = 0")
+        per_day = size * DAY_S * NS_PER_S / (now_ns - first_ns)
+        return float(max(0, self._room(self._batches.bytes) - unsent) / per_day) if per_day else None

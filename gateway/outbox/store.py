@@ -1,0 +1,270 @@
+"""The outbox: what is *accepted* is committed here, and kept until the county has journalled it.
+
+A confirmed batch is marked and kept on for its days within the byte limit: a restored county asks for it
+again. All methods block; the runtime calls them on one thread of its own (`OutboxThread`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from gateway.clock import NS_PER_S
+from gateway.outbox.announced import Announced
+from gateway.outbox.batches import Batches, BatchState, Depth, Pending
+from gateway.outbox.database import Database
+from gateway.outbox.gap_notes import GapNotes, gap_of, seen_from
+from gateway.outbox.limits import Keeper, Limits
+from gateway.outbox.redating import Undated, redate
+from gateway.outbox.salvage import Salvaged, Wreck, is_damage, set_aside
+from gateway.outbox.schema import DiskError, new_epoch, prepare
+from gateway.wire import DeviceRef, Gap, Ingest, decode, ingest_message, records_of
+from metrics.record import Records
+
+SUSPECT_NS: Final = 45 * NS_PER_S
+"""A refused batch is halved for this long; what is still refused then is set aside as it is."""
+_MAX_NOTED: Final = 100_000
+_MAX_PAST_EPOCHS: Final = 50
+
+
+class Redating(NamedTuple):
+    """How much later than they say the undated records were made: exactly, and in whole windows."""
+
+    by_ns: int
+    by_s: int
+
+
+class Outbox:
+    """One gateway's outbox. Raises OutboxError where the file is no outbox of a version known here."""
+
+    def __init__(self, path: Path, gateway: str, limits: Limits | None = None) -> None:
+        self.path, self.gateway = path, gateway
+        self.db = Database(path)
+        self.announced = Announced(self.db)
+        self.batches = Batches(self.db)
+        self._gaps = GapNotes(self.db)
+        self._keeper = Keeper(self.db, self.batches, self._gaps, limits or Limits())
+        self._noted: set[tuple[int, int]] = set()
+        """(epoch, sequence) that the county asked for and that got a gap."""
+        self.salvaged: Salvaged | None = None
+        """What became of a damaged file, where one was found since the start."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self.salvage(error)
+        except (sqlite3.Error, OSError) as error:
+            raise DiskError(
+                f"无法打开待发库 {path}：{error}。请检查磁盘空间、权限和挂载方式。 / "
+                f"cannot open the outbox {path}: {error}. Check the disk's space, its permissions and how it is "
+                "mounted."
+            ) from error
+
+    def _open(self) -> None:
+        """Open the file and look at every page of its tables: damage shows now. Raises sqlite3.Error."""
+        self.db.open()
+        try:
+            prepare(self.db, self.gateway)
+            self.batches.measure()
+            self.checkpoint()
+            self.announced.latest()
+        except BaseException:
+            self.db.close()
+            raise
+
+    def close(self) -> None:
+        """Safe twice."""
+        self.db.close()
+
+    def salvage(self, error: Exception) -> None:
+        """Set the damaged file aside and carry over what can be read. Raises sqlite3.Error, OSError."""
+        self.db.close()
+        aside = set_aside(self.path)
+        self._open()
+        wreck = Wreck(aside)
+        try:
+            with self.db.transaction():
+                self.salvaged = wreck.carry_over(self.db, self._gaps, self.gateway, str(error))
+        finally:
+            wreck.close()
+        self.batches.measure()
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def epoch(self) -> int:
+        """The epoch under which new batches are numbered."""
+        return int(self.db.meta("epoch"))
+
+    def checkpoint(self) -> bytes | None:
+        """The checkpoint as last saved, None on the first start."""
+        body: bytes | None = self.db.one("SELECT body FROM checkpoint")
+        return body
+
+    def save_checkpoint(self, blob: bytes) -> None:
+        """Replace the checkpoint, synced."""
+        with self.db.transaction():
+            self._replace_checkpoint(blob)
+
+    def _replace_checkpoint(self, blob: bytes) -> None:
+        self.db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (blob,))
+
+    def commit(
+        self,
+        batches: Sequence[tuple[list[DeviceRef], Records]],
+        checkpoint: bytes,
+        now_ns: int,
+        redating: Redating | None = None,
+    ) -> int:
+        """Closed windows and the checkpoint that no longer holds them, in one synced transaction.
+
+        `redating` comes first: it dates what waits, not these batches. Returns how many rows were written.
+        """
+        before = self.batches.bytes
+        try:
+            with self.db.transaction():
+                if redating is not None:
+                    redate(self.db, self.batches, self._gaps, self.announced, *redating)
+                for devices, records in batches:
+                    self._append(devices, records, now_ns)
+                self._replace_checkpoint(checkpoint)
+                self._keeper.keep(now_ns, before)
+        except BaseException:
+            self.batches.bytes = before
+            raise
+        return sum(len(records) for _, records in batches)
+
+    def _append(self, devices: list[DeviceRef], records: Records, now_ns: int) -> None:
+        epoch, sequence, previous = self._next_key()
+        gaps = self._gaps.take(epoch)
+        message = ingest_message(self.gateway, epoch, sequence, devices, records, previous=previous, gaps=gaps)
+        self.batches.add(message, now_ns)
+
+    def _next_key(self) -> tuple[int, int, tuple[int, int] | None]:
+        epoch, sequence, before = self.epoch(), int(self.db.meta("sequence")) + 1, self.db.meta("previous")
+        self.db.set_meta("sequence", sequence)
+        self.db.set_meta("previous", f"{epoch} {sequence}")
+        if not before:
+            return epoch, sequence, None
+        previous_epoch, previous_sequence = before.split()
+        return epoch, sequence, (int(previous_epoch), int(previous_sequence))
+
+    def mark_undated(self, from_s: int) -> None:
+        """Windows at or after `from_s` are made while the time is not known, since the machine was switched on."""
+        mark = Undated.read(self.db)
+        with self.db.transaction():
+            if mark is None:
+                mark = Undated(self.batches.last_ordinal(), from_s, from_s)
+            dataclasses.replace(mark, this_boot_s=from_s).write(self.db)
+
+    def undated(self) -> Undated | None:
+        """Which records have no date yet, None where all have."""
+        return Undated.read(self.db)
+
+    def days_to_full(self, now_ns: int) -> float | None:
+        """Days until unsent records are dropped, if the county stays away; None where nothing tells the rate."""
+        return self._keeper.days_to_full(now_ns)
+
+    # Sending ------------------------------------------------------------------------------------
+
+    def next_unsent(self, newest: bool) -> Pending | None:
+        """The newest batch that is not confirmed; or what is left of a refused one, else the oldest."""
+        return self.batches.next_unsent(newest)
+
+    def mark_acked(self, ordinal: int, now_ns: int) -> None:
+        """The county has journalled this batch."""
+        self.batches.settle(ordinal, BatchState.ACKED, now_ns)
+
+    def refuse(self, ordinal: int, now_ns: int, reason: str) -> int:
+        """The county will never take this batch as it is: find the rows that are to blame.
+
+        It is halved, and its halves are sent under numbers of their own; a single row, or what is still
+        refused after 45 s, is set aside, kept to look at, and told as a gap. Returns how many rows were
+        set aside.
+        """
+        body, suspect_ns = self.batches.body(ordinal)
+        message = decode(body, Ingest)
+        with self.db.transaction():
+            last = message.rows <= 1 and not message.gaps
+            if last or (suspect_ns and now_ns - suspect_ns > SUSPECT_NS):
+                self._keeper.note_lost(message, "set aside: refused by the county")
+                self.batches.settle(ordinal, BatchState.POISONED, now_ns, reason)
+                return message.rows
+            self._halve(message, suspect_ns or max(now_ns, 1))
+            self.batches.delete_where("ordinal = ?", (ordinal,))
+        return 0
+
+    def _halve(self, message: Ingest, suspect_ns: int) -> None:
+        """Two batches in the place of one; a gap without rows says that its number will never come.
+
+        Gaps wait for a batch that is not suspected: they may be what was refused.
+        """
+        gone = msgspec.structs.replace(gap_of(message, "sent in two halves"), rows=0)
+        self._gaps.add_all_of(message, gone)
+        records, middle = records_of(message), message.rows // 2
+        for part in (slice(0, middle), slice(middle, None)):
+            half = records.take(part)
+            if not len(half):
+                continue
+            used, index = np.unique(half.device, return_inverse=True)
+            half = dataclasses.replace(half, device=index.astype(half.device.dtype))
+            epoch, sequence, previous = self._next_key()
+            devices = [message.devices[i] for i in used.tolist()]
+            batch = ingest_message(self.gateway, epoch, sequence, devices, half, previous=previous)
+            self.batches.add(batch, suspect_ns, suspect_ns)
+
+    def open_epoch(self) -> int:
+        """Number everything that is not confirmed anew, under a new epoch; returns the epoch.
+
+        For an answer "same key, other bytes": another gateway writes under our epoch (a cloned card).
+        """
+        with self.db.transaction():
+            unsent = self.batches.unsent_after(0)
+            past = [*self.db.meta("past").split(), f"{self.epoch()}:{self.db.meta('sequence')}"]
+            self.db.set_meta("past", " ".join(past[-_MAX_PAST_EPOCHS:]))
+            if unsent:
+                previous = decode(unsent[0][1], Ingest).previous
+                self.db.set_meta("previous", f"{previous[0]} {previous[1]}" if previous else "")
+            self.db.set_meta("epoch", new_epoch())
+            self.db.set_meta("sequence", 0)
+            for ordinal, body in unsent:
+                epoch, sequence, previous = self._next_key()
+                message = decode(body, Ingest)
+                gaps = [seen_from(gap, message.epoch, epoch) for gap in message.gaps]
+                message = msgspec.structs.replace(message, epoch=epoch, sequence=sequence, previous=previous, gaps=gaps)
+                self.batches.rewrite(ordinal, message, len(body))
+        return self.epoch()
+
+    def resend(self, epoch: int, first: int, last: int) -> int:
+        """Batches that the county lacks: those still kept are sent again, the others become gaps.
+
+        Returns how many are sent again.
+        """
+        last = min(last, self._last_of(epoch))
+        with self.db.transaction():
+            again = self.batches.send_again(epoch, first, last)
+            waiting = self.batches.waiting(epoch, first, last)
+            for sequence in range(first, last + 1):
+                if sequence not in waiting and (epoch, sequence) not in self._noted and len(self._noted) < _MAX_NOTED:
+                    self._noted.add((epoch, sequence))
+                    self._gaps.add(Gap([], 0, 0, 0, "no longer kept", sequence), epoch)
+        return again
+
+    def _last_of(self, epoch: int) -> int:
+        """The last sequence ever given under an epoch, 0 for one that was never ours."""
+        if epoch == self.epoch():
+            return int(self.db.meta("sequence"))
+        past = dict(found.split(":") for found in self.db.meta("past").split())
+        return int(past.get(str(epoch), 0))
+
+    def depth(self) -> Depth:
+        """How much is held and waits."""
+        return self.batches.depth()

@@ -1,0 +1,44 @@
+"""One thread that owns an outbox: the event loop never waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from gateway.outbox.salvage import is_damage
+from gateway.outbox.store import Outbox
+
+T = TypeVar("T")
+
+
+class OutboxThread:
+    """Runs an outbox's methods one after the other, away from the event loop."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+
+    async def call(self, method: Callable[..., T], *arguments: Any) -> T:
+        """Run a method of the outbox. Once begun it runs to its end, also when the caller is cancelled.
+
+        Where the file turns out to be damaged it is set aside, what can be read goes into a new one, and
+        the method is run again there.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, method, arguments)
+
+    def _run(self, method: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        try:
+            return method(*arguments)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self.outbox.salvage(error)
+        return method(*arguments)
+
+    def stop(self) -> None:
+        """Wait for what is being written, then close the file."""
+        self._thread.shutdown(wait=True)
+        self.outbox.close()
