@@ -184,6 +184,8 @@ class Batch:
     shed: dict[str, int] = field(default_factory=dict)
     """What was dropped since the last batch, by reason: every drop is counted."""
     ack: Callable[[], None] | None = None
+    ack_within_s: float = FOREVER_S
+    """How long whoever waits for `ack` can wait without holding further samples back."""
 
 
 class CollectorError(Exception):

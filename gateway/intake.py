@@ -5,14 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter as Counts
 from collections.abc import Callable
+from typing import Final
 
 from collectors.model import FOREVER_S, Batch, Clock, Device
 from gateway import outbox_troubles
+from gateway.clock import NS_PER_S
 from gateway.config import ENTRY_MODELS, PlantConfig
 from gateway.outbox import OutboxThread
 from gateway.troubles import Troubles
 from gateway.windows import Windows
 from gateway.wire import Announcement
+
+NEVER_NS: Final = 1 << 63
 
 
 class Intake:
@@ -42,6 +46,8 @@ class Intake:
         self.samples: Counts[str] = Counts(dict.fromkeys(ENTRY_MODELS, 0))
         """Accepted samples by protocol."""
         self.first_sample_ns = 0
+        self.acks_due_ns = NEVER_NS
+        """When the first of those who wait for an acknowledgement can wait no longer."""
 
     async def take(self, protocol: str, batch: Batch) -> None:
         """Count what one read of a link brought."""
@@ -58,10 +64,13 @@ class Intake:
             self._windows.shed.update(batch.shed)
         if batch.ack is not None:
             self._acks.append(batch.ack)
+            if batch.ack_within_s != FOREVER_S:
+                self.acks_due_ns = min(self.acks_due_ns, self._clock() + round(batch.ack_within_s * NS_PER_S))
 
     def take_acks(self) -> list[Callable[[], None]]:
         """The acknowledgements of everything taken so far, for whoever makes it safe."""
         acks, self._acks = self._acks, []
+        self.acks_due_ns = NEVER_NS
         return acks
 
     def give_back(self, acks: list[Callable[[], None]]) -> None:

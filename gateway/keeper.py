@@ -55,7 +55,7 @@ class Keeper:
         if now_ns >= self._windows.next_due_ns():
             self.unwritten += self._windows.close_due(now_ns, self._clock.flags())
             self._due_ns = now_ns
-        if now_ns >= self._due_ns:
+        if now_ns >= min(self._due_ns, self._intake.acks_due_ns):
             await self.write(now_ns)
             self._due_ns = now_ns + self._interval_ns
 

@@ -46,8 +46,8 @@ _WORDS: Final = {
     "mqtt.in-flight-limit": (
         "{} 条消息未确认；MQTT 3.1.1 服务器到在途上限就不再发送，读数会迟到。",
         "{} messages are unacknowledged; at its in-flight limit an MQTT 3.1.1 broker waits, and readings come late.",
-        '请用 mqtt_version: "5"；或在服务器上加大 max_inflight_messages，并设 checkpoint_s: 1。',
-        'Use mqtt_version: "5", or raise the broker\'s max_inflight_messages and set checkpoint_s: 1.',
+        '请用 mqtt_version: "5"；或在服务器上加大 max_inflight_messages（mosquitto 默认 20）。',
+        'Use mqtt_version: "5", or raise the broker\'s max_inflight_messages (mosquitto: 20).',
     ),
     "mqtt.name-twice": (
         "两个主题给出同一个设备名 {}，后一个未采集。",

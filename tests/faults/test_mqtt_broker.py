@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from simulators.mqtt_machine import BrokenJsonMachine
 from simulators.sparkplug_node import SparkplugNode
 from tests.collectors.mqtt.plants import json_collector, json_entry, machine, node_entry, sparkplug_host, until
 from tests.contract.collector_contract import Watch
+from tests.faults.test_mqtt_kill import GatewayProcess, Wire
+from tests.gateway.county_stub import CountyStub
 
 TOPIC = "plant/edm-1/status"
 BACKLOG = 10_000
@@ -98,6 +101,22 @@ async def test_ten_thousand_messages_of_backlog_come_once_each_and_in_order(tmp_
         assert shed(batches) == {}
         longest = max(sum(len(samples) for _, samples in batch.samples) for batch in batches)
         assert longest <= 1_000, "no batch holds the loop for long"
+
+
+async def test_an_old_brokers_limit_in_flight_holds_messages_back_for_a_second_at_most(tmp_path: Path) -> None:
+    """Four times as many messages as mosquitto lets under way by MQTT 3.1.1, and a checkpoint every 5 minutes."""
+    messages = 80
+    async with CountyStub() as county, Mosquitto(tmp_path / "broker") as broker, publisher(broker) as somebody:
+        gateway = GatewayProcess(tmp_path, broker, county, checkpoint_s=300, version="3.1.1")
+        wire = Wire(broker)
+        await gateway.start()
+        try:
+            await wire.until("subscriptions", 1)
+            for number in range(messages):
+                somebody.publish(TOPIC, document(number), qos=1)
+            await wire.until("acknowledged", messages)
+        finally:
+            await gateway.end(signal.SIGTERM)
 
 
 async def test_a_slow_reader_is_waited_for_and_loses_nothing(tmp_path: Path, data_dir: Path) -> None:

@@ -27,7 +27,9 @@ PERIOD_S = 0.2
 class GatewayProcess:
     """The gateway's own command, which can be killed and started again over the same folder."""
 
-    def __init__(self, folder: Path, broker: Mosquitto, county: CountyStub, checkpoint_s: float) -> None:
+    def __init__(
+        self, folder: Path, broker: Mosquitto, county: CountyStub, checkpoint_s: float, version: str = "5"
+    ) -> None:
         (folder / "credential").write_text(CREDENTIAL)
         self.config = folder / "plant.yaml"
         self.config.write_text(
@@ -35,7 +37,8 @@ class GatewayProcess:
             f"uplink: {{url: '{county.url}', credential_file: credential}}\n"
             f"gateway: {{window_s: 10, checkpoint_s: {checkpoint_s}, data_dir: data}}\n"
             f"devices:\n"
-            f"  - {{id: edm-1, profile: json-machine, address: '{broker.address}', topic: plant/edm-1/status}}\n"
+            f"  - {{id: edm-1, profile: json-machine, address: '{broker.address}', topic: plant/edm-1/status, "
+            f"mqtt_version: '{version}'}}\n"
         )
         self.log = folder / "gateway.log"
         self.process: asyncio.subprocess.Process | None = None
