@@ -6,19 +6,20 @@ before a command needs it.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from gateway.enrolment import cli as enrolment
+from gateway.terminal import fail as _fail
+from gateway.terminal import print_json as _print_json
 
 if TYPE_CHECKING:
     from collectors.entries import DeviceEntry
     from collectors.findings import Found, ToolReading
-    from collectors.model import CollectorError
-    from collectors.strict_yaml import FileError
     from gateway.config import PlantConfig
 
 app = typer.Typer(
@@ -43,30 +44,6 @@ FolderOption = Annotated[
 def main() -> None:
     """Entry point of the console command."""
     app()
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _fail(error: FileError | CollectorError | OSError | Exception, as_json: bool = False) -> NoReturn:
-    """Tell what is wrong and end with 1."""
-    from collectors.model import CollectorError
-    from collectors.strict_yaml import FileError
-
-    if as_json:
-        if isinstance(error, FileError):
-            problems = [p._asdict() for p in error.problems]
-        elif isinstance(error, CollectorError):
-            problems = [{"code": error.code, "zh": error.zh, "en": error.en}]
-        else:
-            problems = [{"zh": str(error), "en": str(error)}]
-        _print_json({"ok": False, "problems": problems})
-    else:
-        print(str(error), file=sys.stderr)
-        if isinstance(error, CollectorError) and (error.next_zh or error.next_en):
-            print(f"  {error.next_zh}\n  {error.next_en}", file=sys.stderr)
-    raise typer.Exit(1)
 
 
 def _load(config: Path, as_json: bool = False) -> PlantConfig:
@@ -318,6 +295,10 @@ def _await(work: Coroutine[Any, Any, T], as_json: bool) -> T:
         return asyncio.run(work)
     except (FileError, CollectorError, OSError, TimeoutError) as error:
         _fail(error, as_json)
+
+
+app.command()(enrolment.enroll)
+app.command()(enrolment.rotate)
 
 
 if __name__ == "__main__":

@@ -15,40 +15,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from collectors.entries import PROTOCOL_OF_SCHEME, DeviceEntry, EntryId
 from collectors.profiles import loader as profiles
 from collectors.strict_yaml import FileError, Located, Problem, StrictModel, check, read, shown
+from gateway.uplink_config import UplinkConfig as UplinkConfig
 from metrics.record import MAX_WINDOW_S, MIN_WINDOW_S
 
 ENTRY_MODELS: Final = {"opcua": "OpcuaEntry", "modbus": "ModbusEntry", "mqtt": "MqttEntry"}
 """Model of a protocol's entries, in `collectors/<protocol>/config.py`."""
+DEFAULT_WINDOW_S: Final = 60
 DEFAULT_DATA_DIR: Final = Path("plantpulse-data")
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class UplinkConfig(StrictModel):
-    """Where the county is, and what proves who we are."""
-
-    url: str
-    credential_file: Path
-    ca_file: Path | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("地址必须以 http:// 或 https:// 开头。", "an address of the form https://host[:port].")
-        if parts.username or parts.password:
-            raise ValueError(
-                "地址中不能写用户名或密码，凭证放在 credential_file。",
-                "no user or password in the address; the credential is in credential_file.",
-            )
-        return url.rstrip("/")
-
-
 class GatewayConfig(StrictModel):
     """How the runtime works; every key may be left out."""
 
-    window_s: int = 60
+    window_s: int = DEFAULT_WINDOW_S
     """每条记录的时长（秒），须整除 15 分钟。Length of a record's window, s: a divisor of 15 minutes."""
     checkpoint_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     """检查点间隔（秒）：断电最多少看这么久。Interval of checkpoints, s: at most this goes unwatched by a power cut."""

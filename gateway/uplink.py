@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
 
 from collectors.model import Clock, Trouble
+from gateway.access import RETRY_REFUSED_S, Access
 from gateway.config import UplinkConfig
 from gateway.outbox import Depth, OutboxThread, Pending
 from gateway.troubles import Troubles
+from gateway.uplink_troubles import (
+    HARDWARE,
+    SUBJECT,
+    problem_code,
+    trouble_of_answer,
+    trouble_of_link,
+    trouble_of_replacement,
+    trouble_of_status,
+)
 from gateway.wire import (
     CONTENT_ENCODING,
     CONTENT_TYPE_MSGPACK,
@@ -30,14 +38,14 @@ from gateway.wire import (
     encode,
 )
 
-SUBJECT: Final = "uplink"
 INGEST_TIMEOUT_S: Final = 30.0
 LIVE_TIMEOUT_S: Final = 4.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 2.0
 """Sending again within 3 s after the county is back: it is asked this often while it is away."""
-RETRY_REFUSED_S: Final = 10.0
 RETRY_AFTER_MOST_S: Final = 300.0
+DEPTH_SHOWN_S: Final = 10.0
+"""What waits in the outbox is counted this often while nothing is sent."""
 LIVE_PAUSE_S: Final = 0.25
 ANNOUNCE_AGAIN_S: Final = 60.0
 """A county that asks for announcements gets them this often at most."""
@@ -91,7 +99,7 @@ class Uplink:
         self._work = asyncio.Event()
         self._changed = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
-        self._credential = ""
+        self._access = Access(config)
         self._announce_at_once = 200
         self._announced_again_s = -ANNOUNCE_AGAIN_S
         self.sent_rows = 0
@@ -118,16 +126,11 @@ class Uplink:
         self._changed.set()
 
     async def open(self) -> None:
-        """Read the credential and prepare connections; nothing is sent yet. Raises OSError, ssl.SSLError."""
-        self._credential = await asyncio.to_thread(read_credential, self._config.credential_file)
-        context: ssl.SSLContext | bool = True
-        if self._config.ca_file is not None:
-            context = await asyncio.to_thread(ssl.create_default_context, cafile=str(self._config.ca_file))
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=4, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
-        )
+        """Read the credential and prepare connections; nothing is sent yet.
+
+        Raises OSError, ssl.SSLError, ProxyError.
+        """
+        self._session = await self._access.open()
 
     async def close(self) -> None:
         """Safe twice."""
@@ -154,12 +157,17 @@ class Uplink:
             except _LaterError as later:
                 self._troubles.report(later.trouble)
                 self.depth = await self._outbox.call(self._outbox.outbox.depth)  # the backlog grows meanwhile
-                await self._reread_credential()
                 if later.after_s is not None:
-                    await asyncio.sleep(later.after_s)
+                    await self._pause(later.after_s)
                 else:
                     await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
                     pause_s = min(pause_s * 2, RETRY_MOST_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, less where another credential came; how much waits is shown meanwhile."""
+        while seconds > 0 and not await self._access.pause(min(seconds, DEPTH_SHOWN_S)):
+            seconds -= DEPTH_SHOWN_S
+            self.depth = await self._outbox.call(self._outbox.outbox.depth)
 
     async def drain(self, at_most_s: float) -> bool:
         """Send everything now; False where the time was not enough. For an ordered end only."""
@@ -232,8 +240,12 @@ class Uplink:
     async def _settle(self, batch: Pending, answer: IngestAnswer) -> None:
         outbox = self._outbox.outbox
         self.county_ahead_ns = answer.county_time_ns - self._clock()
+        if answer.hand_over_s:
+            self._troubles.report(trouble_of_replacement(answer.hand_over_s))
+        else:
+            self._troubles.clear(HARDWARE)
         if (answer.epoch, answer.sequence) != (batch.epoch, batch.sequence):
-            raise _LaterError(_trouble_of_answer(f"answers {answer.epoch}/{answer.sequence}"), RETRY_REFUSED_S)
+            raise _LaterError(trouble_of_answer(f"answers {answer.epoch}/{answer.sequence}"), RETRY_REFUSED_S)
         if answer.result == "conflict":
             self.conflicts += 1
             self._troubles.report(
@@ -303,8 +315,14 @@ class Uplink:
                 oldest_unsent_s=self._oldest_s(),
                 shed=self._shed(),
             )
-            with suppress(_LaterError, _PoisonError):  # the next one says it all; `run_ingest` tells of the link
-                await self._post("live", encode(message), Accepted, LIVE_TIMEOUT_S)
+            try:
+                if not self._access.revoked and not self._access.replaced:
+                    await self._post("live", encode(message), Accepted, LIVE_TIMEOUT_S)
+            except _LaterError as later:  # the next one says it all; of the link `run_ingest` tells
+                if self._access.replaced or self._access.revoked:
+                    self._troubles.report(later.trouble)
+            except _PoisonError:
+                pass
             await asyncio.sleep(LIVE_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._presence_s - LIVE_PAUSE_S):
@@ -316,17 +334,12 @@ class Uplink:
 
     # HTTP ---------------------------------------------------------------------------------------
 
-    async def _reread_credential(self) -> None:
-        try:
-            self._credential = await asyncio.to_thread(read_credential, self._config.credential_file)
-        except OSError:
-            return  # the one in memory may still be good
-
     async def _post(self, route: str, body: bytes, kind: type[A], timeout_s: float | None = None) -> A:
         """Raises _LaterError or _PoisonError."""
         assert self._session is not None, "open() comes first"
-        headers = {
-            "Authorization": f"Bearer {self._credential}",
+        await self._access.refresh()
+        way = self._access.arguments()
+        way["headers"] |= {
             "Content-Type": CONTENT_TYPE_MSGPACK,
             "Content-Encoding": CONTENT_ENCODING,
             "Accept": "application/json",
@@ -335,7 +348,7 @@ class Uplink:
             async with self._session.post(
                 f"{self._config.url}/api/v1/{route}",
                 data=body,
-                headers=headers,
+                **way,
                 timeout=aiohttp.ClientTimeout(total=timeout_s or INGEST_TIMEOUT_S),
                 allow_redirects=False,
             ) as response:
@@ -344,79 +357,22 @@ class Uplink:
                     content += await response.content.read(_MAX_ANSWER_BYTES)
                 retry_after = response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _LaterError(_trouble_of_link(self._config.url, error)) from error
+            raise _LaterError(trouble_of_link(self._config.url, error)) from error
         if status == 200:
             try:
                 answer = decode_json(content, kind)
             except WireError as error:
-                raise _LaterError(_trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
+                raise _LaterError(trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
             self.last_contact_ns = self._clock()
+            self._access.accepted()
             if route != "live":  # a county that takes presence but no records is still in trouble
                 self._troubles.clear(SUBJECT)
             return answer
         detail = content[:300].decode("utf-8", "replace")
-        if status == TOO_LARGE or (status in _REFUSALS and _speaks_as_county(content)):
+        if status == TOO_LARGE or (status in _REFUSALS and problem_code(content)):
             raise _PoisonError(f"{status} {detail}")
         if status in (401, 403):
-            raise _LaterError(_trouble_of_credential(status, detail), RETRY_REFUSED_S)
+            trouble, again_s = self._access.refused(status, content)
+            raise _LaterError(trouble, again_s)
         after_s = min(float(retry_after), RETRY_AFTER_MOST_S) if retry_after.isdigit() else None
-        raise _LaterError(_trouble_of_status(status, detail), after_s, failed=status == 500)
-
-
-def read_credential(path: Path) -> str:
-    """The credential in a file, without the line's end. Raises OSError."""
-    return path.read_text(encoding="utf-8").strip()
-
-
-def _speaks_as_county(content: bytes) -> bool:
-    """Whether an answer is the county's own (a problem with its code): a proxy's 400 sets no batch aside."""
-    try:
-        answer = msgspec.json.decode(content)
-    except msgspec.DecodeError:
-        return False
-    return isinstance(answer, dict) and "code" in answer
-
-
-def _trouble_of_link(url: str, error: Exception) -> Trouble:
-    cause = str(error) or type(error).__name__
-    return Trouble(
-        SUBJECT,
-        "county_unreachable",
-        f"连不上县级服务 {url}（{cause}）。数据已存入待发库，恢复后补发。",
-        f"the county service at {url} cannot be reached ({cause}). Records are kept and sent later.",
-        "请检查网络、地址和防火墙。",
-        "Check network, address and firewall.",
-    )
-
-
-def _trouble_of_credential(status: int, detail: str) -> Trouble:
-    return Trouble(
-        SUBJECT,
-        "credential_refused",
-        f"县级服务不接受本网关的凭证（{status}）：{detail}",
-        f"the county does not accept this gateway's credential ({status}): {detail}",
-        "请检查 uplink.credential_file 与 site，必要时请县里重新发放凭证。",
-        "Check uplink.credential_file and site; have the county issue a new credential if need be.",
-    )
-
-
-def _trouble_of_status(status: int, detail: str) -> Trouble:
-    return Trouble(
-        SUBJECT,
-        f"county_answers_{status}",
-        f"县级服务返回 {status}：{detail}。稍后重试。",
-        f"the county answers {status}: {detail}. Trying again.",
-        "若持续出现，请联系县级管理员。",
-        "If it goes on, tell the county's administrator.",
-    )
-
-
-def _trouble_of_answer(detail: str) -> Trouble:
-    return Trouble(
-        SUBJECT,
-        "answer_not_understood",
-        f"看不懂县级服务的回答（{detail}）。",
-        f"the county's answer is not understood ({detail}).",
-        "请检查 uplink.url 是否指向县级服务，版本是否相符。",
-        "Check that uplink.url is the county service, and its version.",
-    )
+        raise _LaterError(trouble_of_status(status, detail), after_s, failed=status == 500)

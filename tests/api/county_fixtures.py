@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from api.server import listen
 from api.settings import Settings
 from gateway.wire import CONTENT_TYPE_MSGPACK, DeviceRef, Ingest, IngestAnswer, encode, ingest_message
 from metrics.record import RECORD_COLUMNS, Records, local_day, local_day_start_s
+from tests.private_ca import ServerTls
 
 PLANT = "91330226MA22563400"
 OTHER = "91110108551385082Q"
@@ -214,21 +216,25 @@ async def running_county(folder: Path, clock: HandClock | None = None, **more: A
 
 
 @asynccontextmanager
-async def served_county(folder: Path, clock: HandClock | None = None, **more: Any) -> AsyncIterator[CountyUnderTest]:
-    """A county behind a real server on a free port."""
+async def served_county(
+    folder: Path, clock: HandClock | None = None, tls: ServerTls | None = None, **more: Any
+) -> AsyncIterator[CountyUnderTest]:
+    """A county behind a real server on a free port, over HTTPS where a certificate is given."""
     used = clock or HandClock()
     settings = settings_for(folder, **more)
     app = create_app(settings, used)
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
+    files = {} if tls is None else {"ssl_certfile": tls.cert_file, "ssl_keyfile": tls.key_file}
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", **files))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):
             while not server.started:
                 assert not task.done(), "the server did not start"
                 await asyncio.sleep(0.01)
-        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+        base = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+        verify = True if tls is None else ssl.create_default_context(cafile=str(tls.ca_file))
+        async with httpx.AsyncClient(base_url=base, trust_env=False, verify=verify) as client:
             yield CountyUnderTest(app, client, used, settings)
     finally:
         county = getattr(app.state, "county", None)

@@ -12,6 +12,7 @@ import typer.main
 
 import api.settings
 import gateway.config
+import gateway.uplink_config
 from api.register.csv_format import REGISTER_FILES
 from collectors.profiles import loader
 from metrics.record import RECORD_COLUMNS, Flag
@@ -88,9 +89,17 @@ def county_settings() -> str:
 
 def gateway_settings() -> str:
     """The keys below `gateway` in a plant's file."""
+    return _keys(gateway.config, "GatewayConfig")
+
+
+def uplink_settings() -> str:
+    """The keys below `uplink` in a plant's file that may be left out."""
+    return _keys(gateway.uplink_config, "UplinkConfig")
+
+
+def _keys(module: ModuleType, class_name: str) -> str:
     rows = (
-        (f"`{n}`", f"`{d}`" if d not in ("", "None") else "", said)
-        for n, d, said in _documented(gateway.config, "GatewayConfig")
+        (f"`{n}`", f"`{d}`" if d not in ("", "None") else "", said) for n, d, said in _documented(module, class_name)
     )
     return _table(("键 key", "默认 default", "meaning"), rows)
 
@@ -160,6 +169,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "register-files": register_files,
     "county-settings": county_settings,
     "gateway-settings": gateway_settings,
+    "uplink-settings": uplink_settings,
     "gateway-commands": gateway_commands,
     "county-commands": county_commands,
     "sim-commands": sim_commands,

@@ -43,6 +43,8 @@ class CountyStub:
         """Answers to give instead of journalling, one for each coming ingest."""
         self.poison: Callable[[Records], int] = lambda records: 0
         """HTTP status for batches that it does not take; 0: it takes them."""
+        self.refusal: tuple[int, str] | None = None
+        """Status and problem code that every request gets."""
         self.ask_for: list[Missing] = []
         self.lacks_announcements = False
         self.ahead_ns = 0
@@ -88,11 +90,20 @@ class CountyStub:
         async with self._changed:
             self._changed.notify_all()
 
+    async def _refused(self) -> web.Response | None:
+        if self.refusal is None:
+            return None
+        await self._note()
+        status, code = self.refusal
+        return web.json_response({"code": code, "detail": ""}, status=status)
+
     def _allowed(self, request: web.Request) -> bool:
         return request.headers.get("Authorization") == f"Bearer {CREDENTIAL}"
 
     async def _ingest(self, request: web.Request) -> web.Response:
         self.requests["ingest"] += 1
+        if (refused := await self._refused()) is not None:
+            return refused
         if not self._allowed(request):
             return web.Response(status=401, text="who are you")
         body = await request.read()
@@ -128,6 +139,8 @@ class CountyStub:
 
     async def _announce(self, request: web.Request) -> web.Response:
         self.requests["announce"] += 1
+        if (refused := await self._refused()) is not None:
+            return refused
         message = decode(await request.read(), Announce)
         self.announcements |= {a.number: a for a in message.announcements}
         await self._note()
@@ -135,6 +148,8 @@ class CountyStub:
 
     async def _live(self, request: web.Request) -> web.Response:
         self.requests["live"] += 1
+        if (refused := await self._refused()) is not None:
+            return refused
         message = decode(await request.read(), Live)
         self.live.append(message)
         await self._note()
