@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.modbus.profile import REGISTERS_OF, ModbusProfile, Point, state_code
+from collectors.modbus.point import REGISTERS_OF, Point, state_code
+from collectors.modbus.profile import ModbusProfile
 from collectors.model import Role
 
 _DTYPES: Final[Mapping[str, str]] = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from collectors.modbus.plan import Request
-from collectors.modbus.profile import FUNCTION_OF, IdentityPoint, ModbusProfile
+from collectors.modbus.point import FUNCTION_OF, IdentityPoint
+from collectors.modbus.profile import ModbusProfile
 from collectors.model import Identity
 
 FUNCTION: Final = 0x2B

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.modbus.codec import Decoder, Place
-from collectors.modbus.profile import FUNCTION_OF, REGISTERS_OF, ModbusProfile, Point
+from collectors.modbus.point import FUNCTION_OF, REGISTERS_OF, Point
+from collectors.modbus.profile import ModbusProfile
 
 _BIT_TABLES: Final = ("coil", "discrete")
 _MAX_BITS: Final = 2000

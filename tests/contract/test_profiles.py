@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from collectors.modbus.plan import polls_of
-from collectors.modbus.profile import REGISTERS_OF, Point, load_modbus
+from collectors.modbus.point import REGISTERS_OF, Point
+from collectors.modbus.profile import load_modbus
 from collectors.model import Role
 from collectors.profiles.loader import BUILT_IN, header, names
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from collectors.modbus.device import reading_of
 from collectors.modbus.plan import polls_of
-from collectors.modbus.profile import ORDERS, REGISTERS_OF, ModbusProfile
+from collectors.modbus.point import ORDERS, REGISTERS_OF
+from collectors.modbus.profile import ModbusProfile
 from collectors.model import Quality
 
 FORMATS = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
