@@ -28,6 +28,7 @@ _MAX_REGISTERS: Final = 125
 _MEI: Final = 0x2B
 _DEVICE_IDENTIFICATION: Final = 0x0E
 _ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 1, 2, 3
+_TARGET_FAILED_TO_RESPOND: Final = 0x0B
 _RTU_LENGTHS: Final = {0x2B: 7}
 _RTU_LENGTH: Final = 8
 
@@ -48,7 +49,7 @@ class ModbusStation:
     """Machines as Modbus units: `units` maps unit id to (name of a register map, machine).
 
     `framing`: "tcp" (Modbus TCP), "rtu" (RTU frames over TCP) or "serial" (RTU on a pseudo terminal,
-    `address` names it; `path`: a link to it that a restart renews, as udev names a USB adapter).
+    `address` names it, `baudrate` and all; `path`: a link to it that a restart renews, as udev names a USB adapter).
     Registers follow the machines every `period_s`; `clock` gives s UTC. Port 0 takes a free one, which
     a stop and a new start keep.
     """
@@ -62,6 +63,7 @@ class ModbusStation:
         period_s: float = 1.0,
         framing: Literal["tcp", "rtu", "serial"] = "tcp",
         path: Path | None = None,
+        baudrate: int = 9600,
         clock: Callable[[], float] = time.time,
     ) -> None:
         unknown = [name for name, _ in units.values() if name not in MAPS]
@@ -81,6 +83,10 @@ class ModbusStation:
         """Units whose registers stand still although their machines do not."""
         self.half_open = False
         """Connections stay and new ones are taken, but nothing that comes in is answered any more."""
+        self.verdict_s: float | None = None
+        """Where set, the station is a TCP gateway before a line: it serves one request at a time and answers exception
+        0B for a unit that has been silent for so long."""
+        self._serving = asyncio.Lock()
         self.connections = 0
         """Connections taken so far."""
         self.mangle: Mangle | None = None
@@ -90,6 +96,7 @@ class ModbusStation:
         self._period_s = period_s
         self._framing = framing
         self._path = path
+        self._baudrate = baudrate
         self._clock = clock
         self._silent: set[str] = set()
         self._images: dict[int, Image] = {}
@@ -105,7 +112,7 @@ class ModbusStation:
         if self._framing == "serial":
             if self._line is None:
                 raise RuntimeError("the station is not started")
-            return f"modbus-rtu://{self._path or self._line.path}?baudrate=9600&parity=N"
+            return f"modbus-rtu://{self._path or self._line.path}?baudrate={self._baudrate}&parity=N"
         scheme = "modbus-tcp" if self._framing == "tcp" else "modbus-rtu-tcp"
         return f"{scheme}://127.0.0.1:{self._port}"
 
@@ -220,9 +227,17 @@ class ModbusStation:
             if protocol != 0 or not 2 <= length <= 254:
                 return
             pdu = await reader.readexactly(length - 1)
-            reply = self.answer(unit, pdu)
+            reply = self.answer(unit, pdu) if self.verdict_s is None else await self._verdict(unit, pdu, self.verdict_s)
             if reply is not None:
                 self._send(unit, struct.pack(">HHHB", transaction, 0, len(reply) + 1, unit) + reply, writer.write)
+
+    async def _verdict(self, unit: int, pdu: bytes, after_s: float) -> bytes:
+        async with self._serving:
+            reply = self.answer(unit, pdu)
+            if reply is not None:
+                return reply
+            await asyncio.sleep(after_s)
+            return _exception(pdu[0], _TARGET_FAILED_TO_RESPOND)
 
     def _receive_rtu(self, buffer: bytearray, write: Callable[[bytes], None]) -> None:
         while len(buffer) >= 2:

@@ -45,7 +45,11 @@ class Breaker:
         if self._doubts > 1 or self.failures:
             self.missed(now_ns)
         else:
-            self._rests_until_ns = now_ns + int(rest_s * _NS)
+            self.rest(now_ns, rest_s)
+
+    def rest(self, now_ns: int, rest_s: float) -> None:
+        """Ask the unit nothing for a while: a late reply to what was asked before must not pass for another."""
+        self._rests_until_ns = max(self._rests_until_ns, now_ns + int(rest_s * _NS))
 
     def rests(self, now_ns: int) -> bool:
         """Whether a unit polled as usual is left out of this beat."""

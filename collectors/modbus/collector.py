@@ -13,16 +13,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collectors.modbus.address import lasting_name
+from collectors.modbus import telling
 from collectors.modbus.device import PolledDevice, Schedule, of_export, reading_of
 from collectors.modbus.framing import DoubtError
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from, identity_of, identity_request
 from collectors.modbus.link import Link, SilentError
-from collectors.model import Batch, Clock, Device, LinkError, Proof, Samples, Trouble
+from collectors.modbus.outgoing import Outgoing
+from collectors.modbus.plan import Request
+from collectors.model import Batch, Clock, LinkError, Proof, Trouble
 
 RECONNECT_S: Final = 2.0
-_HAND_OVER_AFTER_NS: Final = 200_000_000
 _LONGEST_WAIT_NS: Final = 1_000_000_000
 """Longest single wait: a person who asks for a retry is not kept waiting for a slow poll."""
 _PUT_OFF_CYCLES: Final = 25
@@ -31,17 +32,16 @@ _NS: Final = 1_000_000_000
 _ERROR_BIT: Final = 0x80
 _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
 _BEHIND_GATEWAY_SILENT: Final = (0x0A, 0x0B)
-_EXCEPTIONS: Final = {
-    1: ("不支持该功能码", "function not supported"),
-    2: ("寄存器地址不存在", "no such register"),
-    3: ("数量不允许", "count not permitted"),
-    4: ("设备故障", "device failure"),
-    5: ("处理中", "still working on it"),
-    6: ("设备忙", "device busy"),
-}
-"""What the exception codes mean (Modbus Application Protocol V1.1b3, 7)."""
 _TOLD_SILENT_AFTER: Final = 2
 """Missed replies in a row before a person is told: one alone is noise on a line."""
+_TOLD_OVERLOADED_AFTER: Final = 3
+"""Cycles in a row that take longer than their period before a person is told."""
+_FRAME_CHARACTERS: Final = 13
+"""Characters of a read request and of its reply's frame, data apart."""
+_VERDICT_SHARE: Final = 1.25
+_LONGEST_VERDICT_S: Final = 10.0
+_LIVENESS_CYCLES: Final = 2.5
+"""What a reply proves on a link that cannot keep the period: so many of its cycles."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -59,6 +59,8 @@ class _Progress:
     is_silent: bool = False
     doubt: str = ""
     """Why a reply could not be trusted."""
+    slow: Trouble | None = None
+    """What is to be told of a reply that came, but later than polls wait."""
 
 
 class ModbusCollector:
@@ -76,17 +78,16 @@ class ModbusCollector:
         self._todo: deque[_Progress] = deque()
         self._to_identify: deque[PolledDevice] = deque()
         self._probed = True
-        self._put_off_ns = _PUT_OFF_CYCLES * min(s.every_ns for d in devices for s in d.schedules)
+        self._period_ns = min(s.every_ns for d in devices for s in d.schedules)
         self._asked_for: set[int] = set()
         self._announced = self._told_of_name = False
         self._failure: LinkError | None = None
-        self._samples: list[tuple[str, Samples]] = []
-        self._proofs: list[Proof] = []
-        self._changed: list[Device] = []
-        self._troubles: list[Trouble] = []
-        self._shed: dict[str, int] = {}
-        self._first_ns = 0
+        self._outgoing = Outgoing()
         self._late_frames = 0
+        self._busy_ns = 0
+        """Time that the requests of this cycle took."""
+        self._cycle_ns = self._estimated_cycle_ns()
+        self._overloads = 0
 
     async def connect(self) -> None:
         """Open the link. LinkError: later, with back-off. ConfigError: a person must act."""
@@ -94,7 +95,10 @@ class ModbusCollector:
         self._todo.clear()
         self._probed = True
         await self._link.open()
-        self._tell_of_name()
+        if not self._told_of_name:
+            self._told_of_name = True
+            if (trouble := telling.unstable_path(self._link.address)) is not None:
+                self._outgoing.trouble(trouble)
         if self._connect_pause_s:
             await self._sleep(self._connect_pause_s)
         now_ns = self._clock()
@@ -103,31 +107,14 @@ class ModbusCollector:
                 # the first poll at once, the next ones on the beat
                 schedule.due_ns = now_ns
 
-    def _tell_of_name(self) -> None:
-        """Tell once that a line's name may belong to another adapter after the next start."""
-        name = None if self._told_of_name else lasting_name(self._link.address)
-        self._told_of_name = True
-        if name is None:
-            return
-        self._troubles.append(
-            Trouble(
-                self.link,
-                "modbus.unstable-path",
-                f"{self._link.address.path} 按插入顺序编号，重启或换口后可能变成另一个转换器。",
-                f"{self._link.address.path} is numbered by plugging order: after a restart it may be another adapter.",
-                f"请改用 {name or '/dev/serial/by-id/ 下的名称'}。",
-                f"use {name or 'its name below /dev/serial/by-id/'}.",
-            )
-        )
-
     async def read(self) -> Batch:
         """Poll until there is something to hand over. LinkError: the link is lost."""
         if not self._announced:
             self._announced = True
-            self._changed = [device for unit in self._devices for device in unit.devices]
+            self._outgoing.devices([device for unit in self._devices for device in unit.devices], self._clock())
             return self._hand_over()
         while True:
-            if self._failure is not None and not self._samples:
+            if self._failure is not None and not self._outgoing.has_samples:
                 failure, self._failure = self._failure, None
                 raise failure
             if self._is_ready():
@@ -154,34 +141,17 @@ class ModbusCollector:
         self._asked_for.update(silent)
         return len(silent)
 
-    @property
-    def silent_units(self) -> tuple[int, ...]:
-        """Units that do not answer now, for pages and tools."""
-        return tuple(sorted({d.entry.unit for d in self._devices if not d.breaker.is_closed}))
-
     def _is_ready(self) -> bool:
-        if not (self._samples or self._proofs or self._changed or self._troubles):
+        if self._outgoing.is_empty:
             return False
-        return not self._todo or self._failure is not None or self._clock() - self._first_ns > _HAND_OVER_AFTER_NS
+        return not self._todo or self._failure is not None or self._outgoing.has_waited(self._clock())
 
     def _hand_over(self) -> Batch:
         late = self._link.late_frames - self._late_frames
         if late:
             self._late_frames += late
-            self._count("late_replies", late)
-        batch = Batch(
-            samples=self._samples,
-            proofs=self._proofs,
-            devices=self._changed,
-            troubles=self._troubles,
-            shed=self._shed,
-        )
-        self._samples, self._proofs, self._changed, self._troubles, self._shed = [], [], [], [], {}
-        self._first_ns = 0
-        return batch
-
-    def _count(self, reason: str, number: int) -> None:
-        self._shed[reason] = self._shed.get(reason, 0) + number
+            self._outgoing.count("late_replies", late)
+        return self._outgoing.hand_over()
 
     async def _step(self) -> None:
         """Do the next thing: a request that is due, a probe of a silent unit, a question who is there, a wait."""
@@ -190,12 +160,15 @@ class ModbusCollector:
         elif (probe := self._probe_due()) is not None:
             self._todo.append(probe)
         elif self._to_identify:
-            await self._identify(self._to_identify[0])
+            device = self._to_identify[0]
+            await self._identify(device)
+            self._to_identify.popleft()
         else:
             await self._wait_for_next()
 
     async def _wait_for_next(self) -> None:
         await self._link.settle()
+        self._watch_load()
         wait_ns = self._next_due_ns() - self._clock()
         if wait_ns > _LONGEST_WAIT_NS:
             await self._sleep(_LONGEST_WAIT_NS / _NS)
@@ -212,7 +185,7 @@ class ModbusCollector:
                 if device.breaker.is_closed and not device.breaker.rests(now_ns):
                     self._todo.append(_Progress(device, schedule))
                     if beats:
-                        self._count("polls_skipped", beats)
+                        self._outgoing.count("polls_skipped", beats)
         self._probed = False
 
     def _next_due_ns(self) -> int:
@@ -236,8 +209,9 @@ class ModbusCollector:
             return None
         device = min(silent, key=lambda d: d.breaker.waiting_since_ns)
         self._probed = True
-        has_room = self._next_due_ns() - now_ns >= device.timeout_s * _NS
-        is_overdue = now_ns - device.breaker.waiting_since_ns > self._put_off_ns
+        time_limit_s = self._time_limit_s(device, device.schedules[0].poll.requests[0])
+        has_room = self._next_due_ns() - now_ns >= time_limit_s * _NS
+        is_overdue = now_ns - device.breaker.waiting_since_ns > _PUT_OFF_CYCLES * self._period_ns
         if not (has_room or is_overdue or self._is_asked_for(device)):
             return None
         self._asked_for.discard(device.entry.unit)
@@ -246,38 +220,63 @@ class ModbusCollector:
     def _is_asked_for(self, device: PolledDevice) -> bool:
         return device.entry.unit in self._asked_for
 
+    def _time_limit_s(self, device: PolledDevice, request: Request) -> float:
+        """How long to wait for a reply: the device's time, that of the characters on the line, and for a silent
+        unit behind a TCP gateway that of the gateway's verdict."""
+        limit_s = self._usual_limit_s(device, request)
+        if device.breaker.is_closed:
+            return limit_s
+        verdict_s = min(self._link.verdict_s(device.entry.unit) * _VERDICT_SHARE, _LONGEST_VERDICT_S)
+        return max(limit_s, verdict_s)
+
+    def _usual_limit_s(self, device: PolledDevice, request: Request) -> float:
+        return device.timeout_s + self._link.transmission_s(_FRAME_CHARACTERS + request.reply_bytes)
+
     async def _go_on(self, progress: _Progress) -> None:
         """Ask the next request of a poll; hand its samples on once it was the last."""
         device, requests = progress.device, progress.schedule.poll.requests
         if not progress.is_probe and not progress.replies and not device.breaker.is_closed:
             self._todo.popleft()  # another device of the same unit just found it silent
             return
+        if len(progress.replies) < len(requests):
+            await self._ask_next(progress, requests)
+        if len(progress.replies) == len(requests):
+            if device.wants_identification and device.tells_serial and not progress.is_silent:
+                # another meter may hang there: it says so before its readings are counted
+                await self._identify(device)
+            self._todo.popleft()
+            self._finish(progress)
+
+    async def _ask_next(self, progress: _Progress, requests: Sequence[Request]) -> None:
+        device = progress.device
         request = requests[len(progress.replies)]
         data: bytes | None = None
         reply: bytes | None = None
         if self._gap_s:
             await self._sleep(self._gap_s)
+        asked_ns = self._clock()
+        limit_s = self._time_limit_s(device, request)
         try:
-            reply = await self._link.ask(device.entry.unit, request.pdu, request.reply_bytes, device.timeout_s)
+            reply = await self._link.ask(device.entry.unit, request.pdu, request.reply_bytes, limit_s)
         except SilentError:
             progress.is_silent = True
         except DoubtError as doubt:
             progress.is_silent, progress.doubt = True, str(doubt)
-            self._count("doubtful_replies", 1)
+            self._outgoing.count("doubtful_replies")
+        now_ns = self._clock()
+        if not progress.is_probe:
+            self._busy_ns += now_ns - asked_ns + int(self._gap_s * _NS)
         if reply is not None:
+            usual_s = self._usual_limit_s(device, request)
+            if self._link.reply_s > usual_s:
+                progress.slow = telling.slow(device.device.id, device.entry.unit, self._link.reply_s, usual_s)
             if reply[0] & _ERROR_BIT:
                 self._refused(progress, reply[1])
             else:
                 data = reply[2:]
-        progress.replies.append(data)
-        progress.received_ns.append(self._clock())
-        if progress.is_silent:
-            missing = len(requests) - len(progress.replies)
-            progress.replies += [None] * missing
-            progress.received_ns += [progress.received_ns[-1]] * missing
-        if len(progress.replies) == len(requests):
-            self._todo.popleft()
-            self._finish(progress)
+        missing = len(requests) - len(progress.replies) if progress.is_silent else 1
+        progress.replies += [data] * missing
+        progress.received_ns += [now_ns] * missing
 
     def _refused(self, progress: _Progress, code: int) -> None:
         if code in _BEHIND_GATEWAY_SILENT:
@@ -296,16 +295,18 @@ class ModbusCollector:
             device.breaker.missed(now_ns)
         else:
             device.breaker.answered()
-        self._samples.append((device.device.id, samples))
-        self._first_ns = self._first_ns or now_ns
+        if device.breaker.failures == _TOLD_SILENT_AFTER:
+            self._may_be_another(device)
+        outgoing = self._outgoing
+        outgoing.samples(device.device.id, samples, now_ns)
         for other in device.others:
             part = of_export(poll, reading, other.tag)
             if part is not None:
-                self._samples.append((other.device.id, part.samples))
+                outgoing.samples(other.device.id, part.samples, now_ns)
             if good_ns:
-                self._proofs.append(Proof(other.device.id, good_ns, other.device.liveness_s))
+                outgoing.proof(Proof(other.device.id, good_ns, self._proves_s(device)))
         if good_ns:
-            self._proofs.append(Proof(device.device.id, good_ns, device.device.liveness_s))
+            outgoing.proof(Proof(device.device.id, good_ns, self._proves_s(device)))
             if device.wants_identification and device not in self._to_identify:
                 self._to_identify.append(device)
         self._tell(device, progress)
@@ -320,62 +321,79 @@ class ModbusCollector:
         if progress.is_silent and device.breaker.failures < _TOLD_SILENT_AFTER:
             return
         if progress.doubt:
-            trouble = Trouble(
-                subject,
-                "modbus.reply-doubtful",
-                f"站号 {unit} 的应答不可信（{progress.doubt}），已丢弃。",
-                f"replies of unit {unit} cannot be trusted ({progress.doubt}) and were dropped.",
-                "检查协议（modbus-tcp 还是 modbus-rtu-tcp）、是否有另一个主站、线路干扰和终端电阻。",
-                "check the framing (modbus-tcp or modbus-rtu-tcp), for a second master, and noise or termination.",
-            )
+            trouble = telling.doubtful(subject, unit, progress.doubt)
         elif progress.is_silent:
-            trouble = Trouble(
-                subject,
-                "modbus.unit-silent",
-                f"站号 {unit} 没有应答。",
-                f"unit {unit} does not answer.",
-                "检查设备电源、接线（A/B 是否接反）、站号和波特率。",
-                "check the device's power, its wiring (A and B swapped?), unit id and baud rate.",
-            )
+            trouble = telling.silent(subject, unit)
         elif progress.exception is not None:
-            zh, en = _EXCEPTIONS.get(progress.exception, ("未知", "unknown"))
-            trouble = Trouble(
-                subject,
-                f"modbus.exception-{progress.exception}",
-                f"设备拒绝读取部分寄存器（异常码 {progress.exception}：{zh}）。",
-                f"the device refuses to read some registers (exception {progress.exception}: {en}).",
-                "检查型号文件是否与设备型号、固件版本一致。",
-                "check that the profile fits the device's model and firmware.",
-            )
+            trouble = telling.refused(subject, progress.exception)
         else:
-            trouble = Trouble(subject, "")
+            trouble = progress.slow or telling.well(subject)
         if trouble.code != device.trouble_code:
             device.trouble_code = trouble.code
-            self._troubles.append(trouble)
+            self._outgoing.trouble(trouble)
+
+    # How fast the link is -----------------------------------------------------------------------
+
+    def _estimated_cycle_ns(self) -> int:
+        """How long a cycle takes on a line by its characters alone; 0 on a network."""
+        asked = [(s.every_ns, r) for d in self._devices for s in d.schedules for r in s.poll.requests]
+        fastest = [request for every_ns, request in asked if every_ns == self._period_ns]
+        cycle_s = sum(self._link.transmission_s(_FRAME_CHARACTERS + r.reply_bytes) + self._gap_s for r in fastest)
+        return int(cycle_s * _NS)
+
+    def _watch_load(self) -> None:
+        """Notice that the requests of a cycle take longer than its period, however often somebody reads."""
+        if not self._busy_ns:
+            return
+        self._cycle_ns, self._busy_ns = self._busy_ns, 0
+        was_told = self._overloads >= _TOLD_OVERLOADED_AFTER
+        self._overloads = self._overloads + 1 if self._cycle_ns > self._period_ns else 0
+        is_told = self._overloads >= _TOLD_OVERLOADED_AFTER
+        if is_told != was_told:
+            subject = f"{self.link}/load"
+            told = telling.overloaded(subject, self._cycle_ns / _NS, self._period_ns / _NS)
+            self._outgoing.trouble(told if is_told else telling.well(subject))
+
+    def _proves_s(self, device: PolledDevice) -> float:
+        """How long a reply proves the connection: the liveness, or longer where the link cannot keep the period."""
+        if self._cycle_ns <= self._period_ns:
+            return device.device.liveness_s
+        return max(device.device.liveness_s, _LIVENESS_CYCLES * self._cycle_ns / _NS)
+
+    # Who is there -------------------------------------------------------------------------------
+
+    def _may_be_another(self, silent: PolledDevice) -> None:
+        """After a silence every device of a unit is asked anew who it is."""
+        for device in self._devices:
+            if device.breaker is silent.breaker:
+                device.ask_again()
 
     async def _identify(self, device: PolledDevice) -> None:
-        """Ask a living device once who it is; no answer is an answer."""
+        """Ask a living device who it is; no answer is an answer. What it did not answer is not asked again."""
         news = False
-        if device.profile.identification:
+        if device.profile.identification and not device.is_mute:
             reply = await self._ask_once(device, IDENTIFICATION_REQUEST, None)
-            said = identity_from(reply)
+            device.is_mute = reply is None
+            said = identity_from(reply or b"")
             news |= said is not None and device.identified(said, by_itself=True)
         for point in device.profile.identity:
             request = identity_request(device.profile, point)
             reply = await self._ask_once(device, request.pdu, request.reply_bytes)
+            if reply is None:
+                break
             said = identity_of(point, reply)
             news |= said is not None and device.identified(said, by_itself=False)
-        self._to_identify.popleft()
         device.wants_identification = False
         if news:
-            self._changed += device.devices
-            self._first_ns = self._first_ns or self._clock()
+            self._outgoing.devices(device.devices, self._clock())
 
-    async def _ask_once(self, device: PolledDevice, pdu: bytes, reply_bytes: int | None) -> bytes:
-        """A reply's PDU; empty where none came that can be trusted."""
+    async def _ask_once(self, device: PolledDevice, pdu: bytes, reply_bytes: int | None) -> bytes | None:
+        """A reply's PDU; None where none came that can be trusted: then the unit rests, for its reply may be late."""
         if self._gap_s:
             await self._sleep(self._gap_s)
+        limit_s = device.timeout_s + self._link.transmission_s(_FRAME_CHARACTERS + (reply_bytes or _FRAME_CHARACTERS))
         try:
-            return await self._link.ask(device.entry.unit, pdu, reply_bytes, device.timeout_s)
+            return await self._link.ask(device.entry.unit, pdu, reply_bytes, limit_s)
         except (SilentError, DoubtError):
-            return b""
+            device.breaker.rest(self._clock(), device.timeout_s)
+            return None

@@ -20,6 +20,8 @@ class ModbusEntry(DeviceEntry):
     """Unit id: 1 to 247; on Modbus TCP also 0 and 255, which some devices want for themselves."""
     timeout_ms: Annotated[int, Field(ge=20, le=10_000)] | None = None
     """How long to wait for a reply; default: the profile's."""
+    every_s: Annotated[float, Field(ge=0.5, le=3600)] | None = None
+    """Read no point more often than this: for lines with many devices; default: the profile's periods."""
     power_thresholds: Thresholds | None = None
     """State from power, for this machine; default: the profile's."""
     rated_max_per_h: Annotated[float, Field(gt=0)] | None = None

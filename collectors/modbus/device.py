@@ -47,17 +47,29 @@ class PolledDevice:
     schedules: list[Schedule]
     timeout_s: float
     wants_identification: bool
+    """Whether it is to be asked who it is: once, and again after a silence in which it may have been replaced."""
     others: list[Export] = field(default_factory=list)
     """What else the entry counts, each a device of its own, `id/name`."""
     trouble_code: str = ""
     """What people were told last; blank when all is well."""
     refused: set[Request] = field(default_factory=set)
     """Requests that the device refused as a whole: read in smaller pieces since."""
+    is_mute: bool = False
+    """Whether it leaves device identification unanswered: then it is not asked again."""
+
+    @property
+    def tells_serial(self) -> bool:
+        """Whether its registers hold a serial number: then it is asked before its readings are counted."""
+        return any(point.field == "serial" for point in self.profile.identity)
 
     @property
     def devices(self) -> list[Device]:
         """All devices of the unit, the one with the machine's state and power first."""
         return [self.device, *(other.device for other in self.others)]
+
+    def ask_again(self) -> None:
+        """Another device may hang at the unit: ask who it is."""
+        self.wants_identification = self.tells_serial or (self.profile.identification and not self.is_mute)
 
     def split(self, request: Request) -> bool:
         """Read a refused request in pieces from now on. False where it is in one piece already."""
@@ -101,6 +113,7 @@ def polled_device(entry: ModbusEntry, profile: ModbusProfile, breaker: Breaker) 
     Raises ConfigError where the entry asks for a counter or a ratio that the profile does not have.
     """
     _check_ratios(entry, profile)
+    profile = profile.no_faster_than(entry.every_s) if entry.every_s else profile
     profile = profile.with_ratios(entry.stated_ratios) if entry.stated_ratios else profile
     names = entry.counts or profile.counted
     unknown = [name for name in names if name not in profile.counters]

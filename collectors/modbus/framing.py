@@ -33,6 +33,8 @@ class Exchange:
     function: int
     reply_bytes: int | None
     """Bytes of data that a read must bring; None where the length is in the reply."""
+    asked_s: float = 0.0
+    """When it was asked, on the owner's clock."""
 
     def fits(self, pdu: bytes) -> bool:
         """Whether a reply PDU answers this request in form."""
@@ -48,6 +50,8 @@ class Framing(Protocol):
 
     late_frames: int
     """Replies that came after their request had been given up; dropped."""
+    late: Exchange | None
+    """What the latest of them answered."""
 
     def request(self, exchange: Exchange, pdu: bytes) -> bytes:
         """The frame of a request, which is pending from now on."""
@@ -70,9 +74,10 @@ class TcpFraming:
 
     def __init__(self) -> None:
         self.late_frames = 0
+        self.late: Exchange | None = None
         self._transaction = 0
         self._pending: Exchange | None = None
-        self._given_up: dict[int, None] = {}
+        self._given_up: dict[int, Exchange] = {}
         self._buffer = b""
 
     def request(self, exchange: Exchange, pdu: bytes) -> bytes:
@@ -100,7 +105,7 @@ class TcpFraming:
                     raise DoubtError("the reply does not fit its request")
                 self._pending, reply = None, pdu
             elif transaction in self._given_up:
-                del self._given_up[transaction]
+                self.late = self._given_up.pop(transaction)
                 self.late_frames += 1
             else:
                 raise DoubtError("a reply with the transaction id of no request")
@@ -110,8 +115,8 @@ class TcpFraming:
     def give_up(self) -> bool:
         """The pending request waits no longer; True where half a reply has come."""
         if self._pending is not None:
+            self._given_up[self._transaction] = self._pending
             self._pending = None
-            self._given_up[self._transaction] = None
             if len(self._given_up) > _MAX_GIVEN_UP:
                 del self._given_up[next(iter(self._given_up))]
         return bool(self._buffer)
@@ -133,6 +138,7 @@ class SerialFraming:
 
     def __init__(self) -> None:
         self.late_frames = 0
+        self.late: Exchange | None = None
         self._pending: Exchange | None = None
         self._given_up: list[Exchange] = []
         self._buffer = b""
@@ -164,6 +170,7 @@ class SerialFraming:
                 self._pending = None
                 return pdu
             self._given_up.remove(exchange)
+            self.late = exchange
             self.late_frames += 1
         return None
 

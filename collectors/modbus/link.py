@@ -49,8 +49,11 @@ class Link:
         self._waiting: asyncio.Future[bytes] | None = None
         self._ear: _Ear | None = None
         self._stale = False
+        self._verdict_s: dict[int, float] = {}
         self.missed_in_a_row = 0
-        """Requests without a reply since anything was heard on this link."""
+        """Requests without a reply since anything that fits was heard on this link."""
+        self.reply_s = 0.0
+        """How long the last reply took."""
         self.reopened = 0
         """How often the link was started afresh because what it carried could not be trusted."""
 
@@ -58,6 +61,14 @@ class Link:
     def late_frames(self) -> int:
         """Replies that came after their request had been given up; dropped."""
         return self._framing.late_frames
+
+    def verdict_s(self, unit: int) -> float:
+        """How long it last took until the reply of a unit came that had been given up; 0 where none did.
+
+        A TCP gateway waits for its own time limit before it reports a silent unit (exception 0B), and serves
+        nobody else meanwhile: whoever gives up earlier only finds the next unit slow.
+        """
+        return self._verdict_s.get(unit, 0.0)
 
     @property
     def frame_gap_s(self) -> float:
@@ -135,7 +146,8 @@ class Link:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[bytes] = loop.create_future()
         self._waiting = waiting
-        self._transport.write(self._framing.request(Exchange(unit, pdu[0], reply_bytes), pdu))
+        asked_s = loop.time()
+        self._transport.write(self._framing.request(Exchange(unit, pdu[0], reply_bytes, asked_s), pdu))
         timer = loop.call_later(timeout_s, self._missed, waiting)
         try:
             reply = await waiting
@@ -145,6 +157,7 @@ class Link:
             if self._framing.give_up():  # nothing is pending and nothing left over after a whole reply
                 self._stale = True
         self.missed_in_a_row = 0
+        self.reply_s = loop.time() - asked_s
         return reply
 
     async def settle(self) -> None:
@@ -174,12 +187,17 @@ class Link:
         """Bytes came in on a connection; those of an earlier connection are not ours any more."""
         if ear is not self._ear:
             return
+        late = self._framing.late_frames
         try:
             reply = self._framing.feed(data)
         except DoubtError as doubt:
             self._stale = True
             self._fail(doubt)
             return
+        if self._framing.late_frames > late and self._framing.late is not None:
+            self.missed_in_a_row = 0
+            answered = self._framing.late
+            self._verdict_s[answered.unit] = asyncio.get_running_loop().time() - answered.asked_s
         if reply is not None and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(reply)
 

@@ -21,6 +21,7 @@ from collectors.strict_yaml import StrictModel
 
 _FAST_POLL_S: Final = 2.0
 _FAST_LIVENESS_S: Final = 6.0
+_LIVENESS_PERIODS: Final = 2.5
 _MAX_REGISTERS: Final = 125
 
 
@@ -216,6 +217,17 @@ class ModbusProfile(ProfileHeader):
         """What it counts where the entry says nothing: one name for each carrier."""
         return tuple(name for name, point in self.counters.items() if point.quantity.role is Role.QUANTITY)
 
+    def no_faster_than(self, every_s: float) -> ModbusProfile:
+        """The profile with every period at least this long; the liveness follows where it has to."""
+        points = tuple(
+            point.model_copy(update={"every_s": max(point.every_s or self.every_s, every_s)}) for point in self.points
+        )
+        fastest_s = min(point.every_s or every_s for point in points)
+        liveness_s = (
+            max(self.liveness_s, _LIVENESS_PERIODS * fastest_s) if fastest_s > _FAST_POLL_S else self.liveness_s
+        )
+        return self._changed(points=points, liveness_s=liveness_s)
+
     def with_ratios(self, stated: Mapping[str, float]) -> ModbusProfile:
         """The profile with the ratios that an entry states worked into its scales."""
         points = []
@@ -235,7 +247,14 @@ class ModbusProfile(ProfileHeader):
                     }
                 )
             )
-        changed = self.model_copy(update={"points": tuple(points)})
+        return self.with_points(points)
+
+    def with_points(self, points: Sequence[Point]) -> ModbusProfile:
+        """The profile with other points."""
+        return self._changed(points=tuple(points))
+
+    def _changed(self, **update: object) -> ModbusProfile:
+        changed = self.model_copy(update=update)
         changed.__dict__.pop("tags", None)  # cached on the original, of other points
         return changed
 

@@ -19,6 +19,7 @@ from collectors.modbus.identification import identity_from
 from collectors.modbus.link import Link, SilentError
 from collectors.modbus.plan import Poll, Request, polls_of
 from collectors.modbus.profile import ModbusProfile, SaysItIs, load_modbus
+from collectors.modbus.telling import SILENT_NEXT_EN, SILENT_NEXT_ZH
 from collectors.model import Clock, ConfigError, Identity, LinkError, Quality, Role, Tag
 from collectors.profiles.loader import load_all
 from metrics.record import Evidence, MachineState
@@ -69,8 +70,8 @@ async def _read_poll(link: Link, device: PolledDevice, poll: Poll, clock: Clock)
             "modbus.unit-silent",
             f"{device.entry.address} 站号 {device.entry.unit} 没有应答。",
             f"{device.entry.address} unit {device.entry.unit} does not answer.",
-            "检查设备电源、接线（A/B 是否接反）、站号和波特率。",
-            "check the device's power, its wiring (A and B swapped?), unit id and baud rate.",
+            SILENT_NEXT_ZH,
+            SILENT_NEXT_EN,
         )
     samples = reading_of(poll, replies, [clock()] * len(replies)).samples
     found = {}
@@ -167,10 +168,7 @@ def _marks_alone(profile: ModbusProfile) -> ModbusProfile:
     """The profile with only the points that tell its model, read together."""
     marks = {mark.tag for mark in profile.recognise}
     marks |= {name for p in profile.points if p.tag in marks for name in (*p.times, p.exponent or "")}
-    points = tuple(p.model_copy(update={"every_s": None}) for p in profile.points if p.tag in marks)
-    changed = profile.model_copy(update={"points": points})
-    changed.__dict__.pop("tags", None)  # cached on the original, of other points
-    return changed
+    return profile.with_points([p.model_copy(update={"every_s": None}) for p in profile.points if p.tag in marks])
 
 
 async def _look_at(link: Link, unit: int, candidates: Sequence[_Candidate]) -> Found | None:

@@ -16,13 +16,15 @@ from collectors.modbus.config import ModbusEntry
 from collectors.modbus.device import polled_device
 from collectors.modbus.factory import collectors_for
 from collectors.modbus.link import Link
-from collectors.modbus.profile import load_modbus
+from collectors.modbus.profile import Serial, load_modbus
 from collectors.profiles.loader import BUILT_IN
 from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.physics import Machine
 
 FAST_S = 0.2
+BAUDRATE = 115_200
+"""Of simulated lines: what their characters take adds to every time limit."""
 
 KINDS: Mapping[str, tuple[str, str, str]] = {
     "moulding-1": ("moulding-plc", "moulding", "plc-moulding"),
@@ -41,7 +43,7 @@ def machine(device: str) -> Machine:
 def station(devices: Sequence[str], ledger: Ledger, *, framing: str = "tcp", period_s: float = 0.1) -> ModbusStation:
     """A station whose unit ids count from 1 in the order of the devices."""
     units = {unit: (KINDS[device][0], machine(device)) for unit, device in enumerate(devices, 1)}
-    return ModbusStation(units, ledger, framing=framing, period_s=period_s)  # type: ignore[arg-type]
+    return ModbusStation(units, ledger, framing=framing, period_s=period_s, baudrate=BAUDRATE)  # type: ignore[arg-type]
 
 
 def fast_profiles(folder: Path, every_s: float = FAST_S) -> Path:
@@ -85,7 +87,7 @@ def hurried_collector(address: str, devices: Sequence[str], timeout_ms: int) -> 
         polled_device(entry, _profile(entry.profile), Breaker()) for entry in entries(address, devices, timeout_ms)
     ]
     hurry = Hurry()
-    return ModbusCollector(Link(parse_address(address)), members, hurry, hurry.sleep)
+    return ModbusCollector(Link(parse_address(address), Serial(baudrate=BAUDRATE)), members, hurry, hurry.sleep)
 
 
 def collector(address: str, devices: Sequence[str], profiles: Path, timeout_ms: int = 140) -> Collector:

@@ -63,6 +63,7 @@ class Asked:
     function: int
     address: int
     count: int
+    limit_s: float
 
 
 @dataclass
@@ -75,10 +76,15 @@ class ScriptedLink:
     identities: Mapping[int, bytes] = field(default_factory=dict)
     """PDUs that answer function 43/14, by unit; others refuse it."""
     asked: list[Asked] = field(default_factory=list)
+    identified_s: list[float] = field(default_factory=list)
+    """When a test that answers function 43/14 itself was asked."""
     opened: int = 0
     closed: int = 0
     late_frames: int = 0
     frame_gap_s: float = 0.0
+    character_s: float = 0.0
+    """How long a character takes on the line."""
+    verdicts_s: dict[int, float] = field(default_factory=dict)
     before_reply: Callable[[], None] | None = None
     address = parse_address(ADDRESS)
 
@@ -91,13 +97,19 @@ class ScriptedLink:
     async def settle(self) -> None:
         pass
 
+    def transmission_s(self, characters: int) -> float:
+        return characters * self.character_s
+
+    def verdict_s(self, unit: int) -> float:
+        return self.verdicts_s.get(unit, 0.0)
+
     async def ask(self, unit: int, pdu: bytes, reply_bytes: int | None, timeout_s: float) -> bytes:
         if pdu[0] == 0x2B:
-            self.asked.append(Asked(self.time.since_start_s, unit, pdu[0], 0, 0))
+            self.asked.append(Asked(self.time.since_start_s, unit, pdu[0], 0, 0, timeout_s))
             await self.time.sleep(self.reply_s)
             return self.identities.get(unit, b"\xab\x01")
         function, address, count = struct.unpack(">BHH", pdu)
-        self.asked.append(Asked(self.time.since_start_s, unit, function, address, count))
+        self.asked.append(Asked(self.time.since_start_s, unit, function, address, count, timeout_s))
         answer = self.answer(unit, address, count)
         if isinstance(answer, SilentError):
             await self.time.sleep(timeout_s)
