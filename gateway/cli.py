@@ -7,15 +7,14 @@ before a command needs it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from gateway.enrolment import cli as enrolment
-from gateway.terminal import fail as _fail
-from gateway.terminal import print_json as _print_json
+from gateway.terminal import address_of, await_or_fail, fail, print_json, tell
+from gateway.trusting import DataDirOption, OptionalConfigOption, data_dir_of, trust
 
 if TYPE_CHECKING:
     from collectors.entries import DeviceEntry
@@ -36,6 +35,10 @@ AddressArgument = Annotated[str, typer.Argument(help="设备地址 / address, su
 UsernameOption = Annotated[str, typer.Option(help="用户名 / user name")]
 PasswordFileOption = Annotated[Path | None, typer.Option(help="密码文件 / file with the password", exists=True)]
 CaFileOption = Annotated[Path | None, typer.Option(help="CA 证书文件 / CA certificate", exists=True)]
+CertFileOption = Annotated[
+    Path | None, typer.Option(help="登录用的用户证书 / certificate of the user who logs in", exists=True)
+]
+KeyFileOption = Annotated[Path | None, typer.Option(help="它的私钥 / its private key", exists=True)]
 FolderOption = Annotated[
     list[Path] | None, typer.Option("--profile-folder", help="本地型号文件夹 / folder of the site's own profiles")
 ]
@@ -53,7 +56,7 @@ def _load(config: Path, as_json: bool = False) -> PlantConfig:
     try:
         return load(config)
     except FileError as error:
-        _fail(error, as_json)
+        fail(error, as_json)
 
 
 @app.command()
@@ -85,7 +88,7 @@ def run(
     try:
         code = asyncio.run(run_gateway(plant, options))
     except (FileError, CollectorError, OutboxError, OSError) as error:
-        _fail(error)
+        fail(error)
     raise typer.Exit(code)
 
 
@@ -101,9 +104,9 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     try:
         links = make_links(plant, TimeLine())
     except (FileError, CollectorError) as error:
-        _fail(error, as_json)
+        fail(error, as_json)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "ok": True,
                 "site": plant.site,
@@ -131,9 +134,9 @@ def probe(
     from gateway.probe import probe as probe_plant
 
     plant = _load(config, as_json)
-    results = _await(probe_plant(plant, seconds), as_json)
+    results = await_or_fail(probe_plant(plant, seconds), as_json)
     if as_json:
-        _print_json([r.as_json() for r in results])
+        print_json([r.as_json() for r in results])
     else:
         for result in results:
             print(result.as_text())
@@ -147,16 +150,22 @@ def scan(
     username: UsernameOption = "",
     password_file: PasswordFileOption = None,
     ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
+    config: OptionalConfigOption = None,
+    data_dir: DataDirOption = None,
     profile_folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """列出地址上应答的设备 / List the devices that answer at an address."""
     from gateway import tools
 
-    access = tools.Access(username, password_file, ca_file, tuple(profile_folder or ()))
-    found: list[Found] = _await(tools.scan(_address(address), seconds, access), as_json)
+    folders = tuple(profile_folder or ())
+    where = data_dir_of(config, data_dir, as_json)
+    access = tools.Access(username, password_file, ca_file, folders, cert_file, key_file, where, tell)
+    found: list[Found] = await_or_fail(tools.scan(address_of(address), seconds, access), as_json)
     if as_json:
-        _print_json([tools.found_json(f) for f in found])
+        print_json([tools.found_json(f) for f in found])
     else:
         for f in found:
             unit = f" unit {f.unit}" if f.unit is not None else ""
@@ -179,17 +188,23 @@ def read(
     username: UsernameOption = "",
     password_file: PasswordFileOption = None,
     ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
+    config: OptionalConfigOption = None,
+    data_dir: DataDirOption = None,
     profile_folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """按型号读取一次 / Read a device once by its profile."""
     from gateway import tools
 
-    access = tools.Access(username, password_file, ca_file, tuple(profile_folder or ()))
-    entry = _entry(_address(address), profile, unit, key or [], access)
-    readings: list[ToolReading] = _await(tools.read_once(entry, tag or [], access), as_json)
+    folders = tuple(profile_folder or ())
+    where = data_dir_of(config, data_dir, as_json)
+    access = tools.Access(username, password_file, ca_file, folders, cert_file, key_file, where, tell)
+    entry = _entry(address_of(address), profile, unit, key or [], access)
+    readings: list[ToolReading] = await_or_fail(tools.read_once(entry, tag or [], access), as_json)
     if as_json:
-        _print_json([tools.reading_json(r) for r in readings])
+        print_json([tools.reading_json(r) for r in readings])
     else:
         for r in readings:
             value = "-" if r.value is None else r.value
@@ -203,16 +218,22 @@ def browse(
     username: UsernameOption = "",
     password_file: PasswordFileOption = None,
     ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
+    config: OptionalConfigOption = None,
+    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """浏览 OPC UA 服务器的节点 / Browse an OPC UA server's nodes."""
     from gateway import tools
 
-    if not _address(address).startswith("opc.tcp://"):
+    if not address_of(address).startswith("opc.tcp://"):
         raise typer.BadParameter("browse 只用于 opc.tcp:// 地址 / browse is for opc.tcp:// addresses only")
-    nodes = _await(tools.browse(address, tools.Access(username, password_file, ca_file, ())), as_json)
+    where = data_dir_of(config, data_dir, as_json)
+    access = tools.Access(username, password_file, ca_file, (), cert_file, key_file, where, tell)
+    nodes = await_or_fail(tools.browse(address, access), as_json)
     if as_json:
-        _print_json(nodes)
+        print_json(nodes)
     else:
         for node in nodes:
             print("  ".join(str(value) for value in node.values()))
@@ -235,7 +256,7 @@ def profiles(
     try:
         headers = search(" ".join(words or ()), folders)
     except FileError as error:
-        _fail(error, as_json)
+        fail(error, as_json)
     listed = [
         {"name": h.profile, "class": h.device_class, "brand": product.brand, "models": list(product.models)}
         for h in headers
@@ -243,23 +264,13 @@ def profiles(
     ] + [{"name": h.profile, "class": h.device_class, "brand": "", "models": []} for h in headers if not h.products]
     listed.sort(key=lambda p: (str(p["name"]), str(p["brand"])))
     if as_json:
-        _print_json(listed)
+        print_json(listed)
     for p in listed if not as_json else ():
         print(f"{p['name']:32} {p['class']:20} {p['brand']} {', '.join(p['models'])}")
     if not listed:
         if not as_json:
             print("没有符合的型号。不带参数列出全部。/ no profile fits. Without words all are listed.", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _address(address: str) -> str:
-    from collectors.entries import protocol_of
-
-    try:
-        protocol_of(address)
-    except KeyError:
-        raise typer.BadParameter(f"不认识的地址 / unknown address: {address}") from None
-    return address
 
 
 def _entry(address: str, profile: str, unit: int | None, keys: list[str], access: Any) -> DeviceEntry:
@@ -277,28 +288,15 @@ def _entry(address: str, profile: str, unit: int | None, keys: list[str], access
             raise typer.BadParameter(f"--set KEY=VALUE: {pair}")
         raw[name] = value
     model = entry_model(protocol_of(address))
-    if "security" in model.model_fields and not access.given():
-        raw.setdefault("security", "none")  # one look, asked for by the person who stands there
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise typer.BadParameter(str(error)) from error
 
 
-def _await(work: Coroutine[Any, Any, T], as_json: bool) -> T:
-    import asyncio
-
-    from collectors.model import CollectorError
-    from collectors.strict_yaml import FileError
-
-    try:
-        return asyncio.run(work)
-    except (FileError, CollectorError, OSError, TimeoutError) as error:
-        _fail(error, as_json)
-
-
 app.command()(enrolment.enroll)
 app.command()(enrolment.rotate)
+app.command()(trust)
 
 
 if __name__ == "__main__":

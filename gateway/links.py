@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from inspect import signature
 
 from collectors.base import Collector
 from collectors.model import Clock
@@ -18,15 +19,17 @@ class Link:
     collector: Collector
 
 
-def make_links(config: PlantConfig, clock: Clock) -> list[Link]:
+def make_links(config: PlantConfig, clock: Clock, *, looking: bool = False) -> list[Link]:
     """The collectors of every configured entry; imports only the protocols in use.
 
+    `looking`: for a person's tool, which goes without encryption where nothing else is open to it.
     Raises FileError, ConfigError: before anything is opened.
     """
     links: list[Link] = []
     for protocol, entries in config.entries.items():
         factory = importlib.import_module(f"collectors.{protocol}.factory")
         state_folder = config.gateway.data_dir / protocol
-        found = factory.collectors_for(entries, clock, config.gateway.profile_folders, state_folder)
+        own = {"looking": looking} if "looking" in signature(factory.collectors_for).parameters else {}
+        found = factory.collectors_for(entries, clock, config.gateway.profile_folders, state_folder, **own)
         links.extend(Link(protocol, collector) for collector in found)
     return links

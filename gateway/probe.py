@@ -56,7 +56,7 @@ class Result:
 async def probe(config: PlantConfig, seconds: float) -> list[Result]:
     """Read every entry until it has answered, at most `seconds`. Raises FileError, ConfigError."""
     results = {entry.id: Result(entry.id, entry.address) for entries in config.entries.values() for entry in entries}
-    links = make_links(config, TimeLine())
+    links = make_links(config, TimeLine(), looking=True)
     found: dict[str, Device] = {}
 
     def complete() -> bool:
@@ -116,10 +116,11 @@ def _values(device: Device, samples: Samples) -> dict[str, float | str]:
 
 
 def _note(results: dict[str, Result], trouble: Trouble) -> None:
-    """Show a trouble at the entries it speaks of: by entry, by device, or by a link's address."""
+    """Show a trouble at the entries it speaks of: by entry, by device, by a link's address or a part of it."""
     if not trouble.code:
         return
     for result in results.values():
         of_entry = trouble.subject == result.entry or trouble.subject.startswith(f"{result.entry}/")
-        if of_entry or result.address.startswith(trouble.subject):
+        of_link = result.address.startswith(trouble.subject) or trouble.subject.startswith(f"{result.address}/")
+        if of_entry or of_link:
             result.troubles.append(trouble)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, NoReturn
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from collectors.model import Trouble
+
+T = TypeVar("T")
 
 
 def print_json(value: Any) -> None:
@@ -35,3 +42,39 @@ def fail(error: Exception, as_json: bool = False) -> NoReturn:
             lines += [f"  {step}" for step in (error.next_zh, error.next_en) if step]
         sys.stderr.write("\n".join(lines) + "\n")
     raise typer.Exit(1)
+
+
+def tell(trouble: Trouble) -> None:
+    """Say on stderr what a person should know beside the answer."""
+    sys.stderr.write(f"注意：{trouble.zh} {trouble.next_zh}\nNote: {trouble.en} {trouble.next_en}\n")
+
+
+def address_of(address: str) -> str:
+    """The address, where its scheme is known; else the call is wrong."""
+    from collectors.entries import protocol_of
+
+    try:
+        protocol_of(address)
+    except KeyError:
+        raise typer.BadParameter(f"不认识的地址 / unknown address: {address}") from None
+    return address
+
+
+@contextmanager
+def failing(as_json: bool) -> Iterator[None]:
+    """What goes wrong inside is told, and ends with 1."""
+    from collectors.model import CollectorError
+    from collectors.strict_yaml import FileError
+
+    try:
+        yield
+    except (FileError, CollectorError, OSError, TimeoutError) as error:
+        fail(error, as_json)
+
+
+def await_or_fail(work: Coroutine[Any, Any, T], as_json: bool) -> T:
+    """Run to the end; what goes wrong ends with 1."""
+    import asyncio
+
+    with failing(as_json):
+        return asyncio.run(work)

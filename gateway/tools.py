@@ -8,16 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from collectors.entries import DeviceEntry, protocol_of
-from collectors.model import ConfigError
+from collectors.model import ConfigError, Trouble
 from gateway.clock import NS_PER_S, TimeLine
+from gateway.config import DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
     from collectors.findings import Found, ToolReading
+
+
+_LOGIN: Final = ("username", "password_file", "ca_file", "cert_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +32,37 @@ class Access:
     password_file: Path | None = None
     ca_file: Path | None = None
     profile_folders: tuple[Path, ...] = ()
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    data_dir: Path = DEFAULT_DATA_DIR
+    """The gateway's data folder: its own certificate, and those that were approved."""
+    say: Callable[[Trouble], None] = lambda trouble: None
+    """Told what a person should know beside the answer."""
 
     def given(self) -> dict[str, Any]:
         """The keys of an entry that are set."""
-        given = {"username": self.username, "password_file": self.password_file, "ca_file": self.ca_file}
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name in _LOGIN if (value := getattr(self, name))}
 
 
 async def scan(address: str, seconds: float, access: Access) -> list[Found]:
     """What answers at an address. Raises LinkError, ConfigError, FileError."""
     tool = _tool(address, "scan")
-    found: list[Found] = await tool(address, seconds, **_arguments(tool, access))
+    found: list[Found] = await tool(address, seconds, **_arguments(tool, address, access))
     return found
 
 
 async def read_once(entry: DeviceEntry, tags: Sequence[str], access: Access) -> list[ToolReading]:
     """One reading of an entry's tags, all where none is named. Raises LinkError, ConfigError, FileError."""
     tool = _tool(entry.address, "read_once")
-    readings: list[ToolReading] = await tool(entry, tags, TimeLine(), profile_folders=access.profile_folders)
+    # the entry carries the login
+    readings: list[ToolReading] = await tool(entry, tags, **_surroundings(tool, entry.address, access))
     return readings
 
 
 async def browse(address: str, access: Access) -> list[dict[str, Any]]:
     """The nodes of an OPC UA server. Raises LinkError, ConfigError."""
     tool = _tool(address, "browse")
-    nodes: list[dict[str, Any]] = msgspec.to_builtins(await tool(address, **_arguments(tool, access)))
+    nodes: list[dict[str, Any]] = msgspec.to_builtins(await tool(address, **_arguments(tool, address, access)))
     return nodes
 
 
@@ -102,7 +112,18 @@ def _tool(address: str, name: str) -> Callable[..., Any]:
     return tool
 
 
-def _arguments(tool: Callable[..., Any], access: Access) -> dict[str, Any]:
+def _surroundings(tool: Callable[..., Any], address: str, access: Access) -> dict[str, Any]:
+    """What a protocol's tool takes of what every tool can have."""
+    known = {
+        "clock": TimeLine(),
+        "profile_folders": access.profile_folders,
+        "state_folder": access.data_dir / protocol_of(address),
+        "say": access.say,
+    }
+    return {name: value for name, value in known.items() if name in inspect.signature(tool).parameters}
+
+
+def _arguments(tool: Callable[..., Any], address: str, access: Access) -> dict[str, Any]:
     """What a protocol's tool takes of what is known. Raises ConfigError for a login that it does not take."""
     taken = inspect.signature(tool).parameters
     refused = [name for name in access.given() if name not in taken]
@@ -112,5 +133,4 @@ def _arguments(tool: Callable[..., Any], access: Access) -> dict[str, Any]:
             f"这个协议的此功能不使用 {', '.join(refused)}。",
             f"this tool does not take {', '.join(refused)} for this protocol.",
         )
-    known = {**access.given(), "profile_folders": access.profile_folders, "clock": TimeLine()}
-    return {name: value for name, value in known.items() if name in taken}
+    return access.given() | _surroundings(tool, address, access)

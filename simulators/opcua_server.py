@@ -19,11 +19,13 @@ from asyncua import Server, ua
 from asyncua.common.callback import CallbackType
 from asyncua.server.address_space import MethodService
 from asyncua.server.internal_server import InternalServer
+from asyncua.server.internal_session import InternalSession
 
 from simulators.ledger import Ledger
 from simulators.opcua_faces import CncFace, Face, RobotFace
 from simulators.opcua_instances import Instances
 from simulators.opcua_nodesets import APPLICATION_URI, TypeSpace, type_space
+from simulators.opcua_security import OPEN, Security, secure
 from simulators.physics import Machine
 
 _FACES: Final = {"cnc": CncFace, "robot": RobotFace}
@@ -49,6 +51,21 @@ class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not chec
         self._types = types
         self.method_service = _CountingMethods(self.aspace)
 
+        self.hidden_policies: set[str] = set()
+
+    async def get_endpoints(
+        self, params: ua.GetEndpointsParameters | None = None, sockname: tuple[str, int] | None = None
+    ) -> list[ua.EndpointDescription]:
+        """What discovery says: without what somebody in between has removed."""
+        endpoints = await super().get_endpoints(params, sockname)
+        return [e for e in endpoints if e.SecurityPolicyUri.rpartition("#")[2] not in self.hidden_policies]
+
+    def create_session(self, *args: Any, **given: Any) -> InternalSession:
+        """A session, whose own answer nobody in between can change."""
+        session = super().create_session(*args, **given)
+        session.get_endpoints = super().get_endpoints
+        return session
+
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
         # asyncua keeps its nodes in this mapping; its own lazily loaded shelf is put here the same way
         self.aspace._nodes = self._types.nodes()
@@ -57,15 +74,15 @@ class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not chec
 async def typed_server(types: TypeSpace, port: int) -> Server:
     """A server with the types of the companion specifications on 127.0.0.1, not yet started.
 
-    Security policy None, anonymous. With port 0, `listening_port` tells the port once it is started.
+    Security policy None, anonymous, until `secure` says otherwise. With port 0, `listening_port` tells
+    the port once it is started.
     """
     server = Server(iserver=_TypedServer(types))
     await server.init()
     await server.set_application_uri(APPLICATION_URI)
     await server.nodes.namespace_array.write_value(list(types.namespaces))
     server.set_server_name("PlantPulse simulator")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    server.set_identity_tokens([ua.AnonymousIdentityToken])
+    await secure(server, OPEN, APPLICATION_URI)
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     return server
 
@@ -88,13 +105,13 @@ async def stop_server(server: Server) -> None:
 
 
 class OpcuaMachines:
-    """Machines on one OPC UA server, security policy None, anonymous.
+    """Machines on one OPC UA server.
 
     Parameters: `machines` of kind cnc or robot, `ledger` of what is served (kWh, pieces), `port`
     (0: a free one), `period_s` between updates, `vendor_namespaces` registered before the companion
     specifications' (so that indices differ from server to server, as they do in the field), `now_s`
-    the machines' clock (s UTC). Raises ValueError for another kind; `start` raises
-    NodesetsMissingError and OSError (port taken).
+    the machines' clock (s UTC), `security` of the server (by default policy None, anonymous). Raises
+    ValueError for another kind; `start` raises NodesetsMissingError and OSError (port taken).
     """
 
     def __init__(
@@ -106,6 +123,7 @@ class OpcuaMachines:
         period_s: float = 1.0,
         vendor_namespaces: Sequence[str] = (),
         now_s: Callable[[], float] = time.time,
+        security: Security = OPEN,
     ) -> None:
         for machine in machines:
             if machine.kind not in _FACES:
@@ -116,6 +134,9 @@ class OpcuaMachines:
         self._period_s = period_s
         self._vendor_namespaces = tuple(vendor_namespaces)
         self._now_s = now_s
+        self._security = security
+        self.fingerprint = ""
+        """SHA-256 of the server's certificate, once started; blank where nothing is encrypted."""
         self._server: Server | None = None
         self._updates: asyncio.Task[None] | None = None
         self._faces: dict[str, Face] = {}
@@ -139,10 +160,28 @@ class OpcuaMachines:
         """Sessions that clients hold at present."""
         return len(self._server.iserver._external_sessions) if self._server is not None else 0
 
+    @property
+    def logins(self) -> list[str]:
+        """The users who have sent a password, right or wrong, in order."""
+        manager = self._server.iserver.user_manager if self._server is not None else None
+        return list(getattr(manager, "names", ()))
+
+    @property
+    def endpoints(self) -> list[ua.EndpointDescription]:
+        """What the server offers, open to changes."""
+        return list(self._server.iserver.endpoints) if self._server is not None else []
+
+    def hide_from_discovery(self, policy: str) -> None:
+        """Take a policy (`Aes256_Sha256_RsaPss`) out of the unauthenticated answer to GetEndpoints, as an
+        attacker in between would who wants a weaker one to be used."""
+        if self._server is not None:
+            self._server.iserver.hidden_policies.add(policy)
+
     async def start(self) -> None:
         """Build the address space, serve every machine's present values, listen."""
         types = await asyncio.to_thread(type_space, self._vendor_namespaces)
         server = await typed_server(types, self._port)
+        self.fingerprint = await secure(server, self._security, APPLICATION_URI)
         server.subscribe_server_callback(CallbackType.PreWrite, self._count_write)
         instances = Instances(server.iserver.aspace, _OWN_NAMESPACE)
         self._faces = {m.id: _FACES[m.kind](m, instances, types) for m in self._machines}

@@ -20,6 +20,7 @@ from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.inbox import DEFAULT_LIMIT, Chunk, Inbox
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.recognise import Item, Machine, machines, named_nodes
+from collectors.opcua.security.opening import WITHOUT_SECURITY, Access
 from collectors.opcua.session import Session, silent, wrapped
 from collectors.opcua.values import NAN, has_overflowed, reading, source_ns_of
 from metrics.record import Evidence
@@ -80,8 +81,8 @@ class _Change(NamedTuple):
 class OpcuaCollector:
     """One server and every entry that names it; see `collectors.base.Collector`.
 
-    Parameters: `entries` with their `profiles`, all of one address; `clock` of the gateway; `limit`
-    of rows held while nobody reads.
+    Parameters: `entries` with their `profiles`, all of one address; `clock` of the gateway; `access` to
+    the server; `limit` of rows held while nobody reads.
     """
 
     def __init__(
@@ -89,9 +90,11 @@ class OpcuaCollector:
         entries: Sequence[tuple[OpcuaEntry, OpcuaProfile]],
         clock: Clock,
         *,
+        access: Access = WITHOUT_SECURITY,
         limit: int = DEFAULT_LIMIT,
     ) -> None:
         self.link = entries[0][0].address
+        self._access = access
         self.reconnect_s = RECONNECT_S
         self._entries = list(entries)
         self._clock = clock
@@ -124,8 +127,11 @@ class OpcuaCollector:
         await self.close()
         self._lost = None
         told_before, self._repeated = set(self._told), set()
-        self._session = Session(self.link, self._lose)
+        self._session = Session(self.link, self._access, self._clock, self._lose)
         await self._session.connect()
+        if self._session.unencrypted is not None:
+            self._say(self._session.unencrypted)
+        self._watch_certificates(self._session, self._clock())
         with wrapped(self.link):
             found = await recognise(await AddressSpace.of(self._session.client), self._entries)
         self._watch(found)
@@ -211,6 +217,8 @@ class OpcuaCollector:
         if self._lost is not None:
             return
         received_ns = self._clock()
+        if self._session is not None:
+            self._watch_certificates(self._session, received_ns)
         chunk = Chunk.empty(received_ns)
         inputs: dict[int, list[_Change]] = {}
         for notification in result.NotificationMessage.NotificationData or ():
@@ -311,6 +319,11 @@ class OpcuaCollector:
         for watched in self._watched:
             self._proofs[watched.device.id] = Proof(watched.device.id, at_ns, 0.0)
         self._news.set()
+
+    def _watch_certificates(self, session: Session, now_ns: int) -> None:
+        if now_ns >= session.certificates.due_ns:
+            for trouble in session.certificates.troubles(now_ns):
+                self._say(trouble)
 
     def _keep_saying(self, watched: _Watched, trouble: Trouble) -> None:
         watched.lasting.append(trouble)

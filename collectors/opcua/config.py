@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import field_validator, model_validator
 
 from collectors.entries import DeviceEntry
+
+BEST = "best"
+NONE = "none"
+POLICIES = ("Aes256Sha256RsaPss", "Aes128Sha256RsaOaep", "Basic256Sha256")
+_PERMITTED = ", ".join((BEST, NONE, *POLICIES))
 
 
 class OpcuaEntry(DeviceEntry):
     """One OPC UA server. Its machines are found by themselves; several become devices `id/name`."""
 
-    security: Annotated[str, Field(validate_default=True)] = ""
-    """Only `none` (SecurityPolicy None, anonymous) is spoken, and only where the plant says so."""
+    security: str = BEST
+    """`best`: the best that the server offers, never unencrypted; a policy's name: that one only; `none`:
+    SecurityPolicy None, anonymous, only where the plant says so."""
+    security_mode: Literal["", "Sign", "SignAndEncrypt"] = ""
+    """Blank: the best offered."""
+    cert_file: Path | None = None
+    """Login by certificate: the user's certificate (PEM or DER)."""
+    key_file: Path | None = None
+    """Its RSA key (PEM or DER, without a password)."""
 
     @field_validator("address")
     @classmethod
@@ -33,21 +45,36 @@ class OpcuaEntry(DeviceEntry):
 
     @field_validator("security")
     @classmethod
-    def _said(cls, security: str) -> str:
-        if security != "none":
-            raise ValueError(
-                "请写明 security: none：目前只支持不加密的匿名连接，必须由配置明确允许（仅用于隔离的车间网络）。",
-                "say security: none: so far only unencrypted anonymous sessions are spoken, and only where the"
-                " configuration permits them (an isolated plant network).",
-            )
-        return security
+    def _known(cls, security: str) -> str:
+        for permitted in (BEST, NONE, *POLICIES):
+            if security.lower() == permitted.lower():
+                return permitted
+        raise ValueError(f"可用：{_PERMITTED}。", f"one of: {_PERMITTED}.")
 
-    @field_validator("username", "password_file", "ca_file")
+    @field_validator("ca_file")
     @classmethod
-    def _never_sent_openly(cls, given: str | Path | None) -> str | Path | None:
-        if given:
+    def _approved_otherwise(cls, given: Path | None) -> Path | None:
+        if given is not None:
             raise ValueError(
-                "security: none 的连接不发送用户名、密码或证书，请删除这个键。",
-                "a session with security: none sends no user, password or certificate; remove this key.",
+                "OPC UA 服务器证书用 plantpulse-gateway trust 地址 逐台认可，请删除这个键。",
+                "an OPC UA server's certificate is approved with plantpulse-gateway trust ADDRESS; remove this key.",
             )
         return given
+
+    @model_validator(mode="after")
+    def _login_fits(self) -> Self:
+        login = [key for key in ("username", "password_file", "cert_file", "key_file") if getattr(self, key)]
+        if self.security == NONE and (login or self.security_mode):
+            keys = ", ".join([*login, *(["security_mode"] if self.security_mode else [])])
+            raise ValueError(
+                f"security: none 的连接不发送用户名、密码或证书，请删除 {keys}，或改用加密。",
+                f"a session with security: none sends no user, password or certificate; remove {keys}, or use an"
+                " encrypted one.",
+            )
+        if self.password_file is not None and not self.username:
+            raise ValueError("password_file 需要 username。", "`password_file` needs `username`.")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file 和 key_file 要同时写。", "`cert_file` and `key_file` go together.")
+        if self.username and self.cert_file is not None:
+            raise ValueError("用户名登录和证书登录只选一种。", "log in by `username` or by `cert_file`, not by both.")
+        return self

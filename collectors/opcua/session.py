@@ -13,10 +13,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from asyncua import Client, ua
+from asyncua import ua
+from cryptography.exceptions import InvalidSignature
 
-from collectors.model import CollectorError, ConfigError, LinkError
+from collectors.model import Clock, CollectorError, ConfigError, LinkError, Trouble
 from collectors.opcua.profile import SubscriptionSettings
+from collectors.opcua.security import refusals
+from collectors.opcua.security.certificates import CertificateWatch
+from collectors.opcua.security.opening import Access, SecuredClient, Way, ways
 
 OnPublish = Callable[[ua.PublishResult], None]
 OnLost = Callable[[LinkError], None]
@@ -24,21 +28,12 @@ OnLost = Callable[[LinkError], None]
 _REQUEST_TIMEOUT_S: Final = 4.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _CLOSE_WITHIN_S: Final = 1.5
-_NEVER_PROBE_S: Final = 86_400.0
-"""asyncua's own probe of the server is not needed: keep-alives say the same, sooner."""
 _SESSION_TIMEOUT_S: Final = 60
 _SUBSCRIPTION_LIFETIME_S: Final = 60
 _ITEMS_PER_REQUEST: Final = 500
 _MS: Final = 1000
-
-_REFUSED: Final = (
-    ua.StatusCodes.BadIdentityTokenInvalid,
-    ua.StatusCodes.BadIdentityTokenRejected,
-    ua.StatusCodes.BadSecurityChecksFailed,
-    ua.StatusCodes.BadSecurityModeRejected,
-    ua.StatusCodes.BadSecurityPolicyRejected,
-    ua.StatusCodes.BadUserAccessDenied,
-)
+_FAILURES: Final = (CollectorError, InvalidSignature, OSError, TimeoutError, ua.UaError, ValueError, EOFError)
+"""What an opening may end with."""
 
 
 def quieten_asyncua() -> None:
@@ -47,19 +42,23 @@ def quieten_asyncua() -> None:
 
 
 class Session:
-    """A connected client and its subscription. Parameters: `address` of the server, `on_lost`."""
+    """A connected client and its subscription.
 
-    def __init__(self, address: str, on_lost: OnLost) -> None:
+    Parameters: `address` of the server, `access` of the configuration, `clock` (ns UTC), `on_lost`.
+    """
+
+    def __init__(self, address: str, access: Access, clock: Clock, on_lost: OnLost) -> None:
         self._address = address
+        self._access = access
+        self._clock = clock
         self._on_lost: OnLost | None = on_lost
         self._on_publish: OnPublish | None = None
         self._closing: asyncio.Task[None] | None = None
-        client = Client(address, timeout=_REQUEST_TIMEOUT_S, watchdog_intervall=_NEVER_PROBE_S)
-        client.name = client.description = "PlantPulse gateway"
-        client.application_uri = "urn:plantpulse:gateway"
-        client.session_timeout = _SESSION_TIMEOUT_S * _MS
-        client.connection_lost_callback = self._transport_lost
-        self.client = client
+        self.client = self._client(Way(access))
+        self.certificates = CertificateWatch(address)
+        """What is to be said of the certificates that this session depends on."""
+        self.unencrypted: Trouble | None = None
+        """What a tool has to say where it found nothing better than SecurityPolicy None."""
         self.silence_s = 0.0
         """No publication for so long means the link is lost, though connected. Known once subscribed."""
 
@@ -67,7 +66,33 @@ class Session:
         """Open channel and session. Raises LinkError, ConfigError where the server refuses us for good."""
         with wrapped(self._address):
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await self.client.connect()
+                refused: CollectorError | None = None
+                for way in await ways(self._address, self._access, self._clock()):
+                    self.client = self._client(way)
+                    try:
+                        await self.client.connect()
+                    except _FAILURES as error:
+                        found = way.refusal(error, self._address, self._clock(), channel_open=self.client.channel_open)
+                        if found is None:
+                            raise
+                        if isinstance(found, ConfigError) and not self._access.login.is_anonymous:
+                            raise found from error  # a password tried on every endpoint locks the account
+                        refused = refused or found
+                        refused.__cause__ = refused.__cause__ or error
+                        self._drop()
+                        continue
+                    self.certificates = way.watch(self._address)
+                    if way.found is not None and way.offer is None:
+                        self.unencrypted = refusals.read_unencrypted(self._address, refused or way.instead)
+                    return
+                if refused is not None:
+                    raise refused
+
+    def _client(self, way: Way) -> SecuredClient:
+        client = SecuredClient(self._address, way, timeout_s=_REQUEST_TIMEOUT_S)
+        client.session_timeout = _SESSION_TIMEOUT_S * _MS
+        client.connection_lost_callback = self._transport_lost
+        return client
 
     async def subscribe(
         self, nodes: Sequence[ua.NodeId], settings: SubscriptionSettings, on_publish: OnPublish
@@ -172,15 +197,7 @@ def wrapped(address: str) -> Any:
         yield
     except CollectorError:
         raise
-    except (OSError, TimeoutError, ua.UaError, ValueError, EOFError) as error:
-        if isinstance(error, ua.UaStatusCodeError) and error.code in _REFUSED:
-            raise ConfigError(
-                "opcua.refused",
-                f"服务器 {address} 拒绝匿名、不加密的连接（{_said(error)}）。",
-                f"the server {address} refuses an anonymous session without encryption ({_said(error)}).",
-                "请在该服务器上允许 SecurityPolicy None 与匿名登录，或换用允许的端点。",
-                "Permit SecurityPolicy None and anonymous sessions on the server, or use an endpoint that does.",
-            ) from error
+    except _FAILURES as error:
         raise _lost(address, error) from error
 
 

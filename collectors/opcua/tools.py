@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,22 @@ from pathlib import Path
 from asyncua import ua
 
 from collectors.findings import Found, ToolReading
-from collectors.model import Clock, ConfigError, Quality
+from collectors.model import Clock, ConfigError, Quality, Trouble
 from collectors.opcua.address_space import AddressSpace
 from collectors.opcua.collector import device_ids, device_names, evidence_of, recognise
-from collectors.opcua.config import OpcuaEntry
+from collectors.opcua.config import BEST, OpcuaEntry
+from collectors.opcua.factory import access_to
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.recognise import Machine, machines
+from collectors.opcua.security.login import Login
+from collectors.opcua.security.opening import Access
 from collectors.opcua.session import Session, quieten_asyncua, wrapped
 from collectors.opcua.values import reading, source_ns_of
 from collectors.profiles.loader import load
+
+Say = Callable[[Trouble], None]
+"""Told what the person at the cabinet should know beside the answer: that nothing was encrypted, that a
+certificate ends soon."""
 
 _PROFILE_OF_CLASS = {"cnc": "opcua-machinetool", "robot": "opcua-robotics"}
 
@@ -36,9 +43,25 @@ class Browsed:
     """Name of a built-in data type; blank for objects and types of a companion specification."""
 
 
-async def scan(address: str, seconds: float) -> list[Found]:
-    """Every machine that a server shows. Raises LinkError, ConfigError."""
-    async with _space(address, seconds) as space:
+async def scan(
+    address: str,
+    seconds: float,
+    clock: Clock,
+    state_folder: Path,
+    say: Say,
+    *,
+    username: str = "",
+    password_file: Path | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+) -> list[Found]:
+    """Every machine that a server shows. Raises LinkError, ConfigError.
+
+    Takes the best security that the server offers; without encryption only where nothing else is open
+    and nobody logs in, and then says so.
+    """
+    login = Login(username, password_file, cert_file, key_file)
+    async with _space(address, seconds, _looking(state_folder, login), clock, say) as space:
         shown = await machines(space)
     names = device_names(shown)
     return [
@@ -55,7 +78,14 @@ async def scan(address: str, seconds: float) -> list[Found]:
 
 
 async def read_once(
-    entry: OpcuaEntry, tags: Sequence[str], clock: Clock, profile_folders: Sequence[Path] = (), *, seconds: float = 10.0
+    entry: OpcuaEntry,
+    tags: Sequence[str],
+    clock: Clock,
+    state_folder: Path,
+    say: Say,
+    profile_folders: Sequence[Path] = (),
+    *,
+    seconds: float = 10.0,
 ) -> list[ToolReading]:
     """The present value of each tag, or of those named. Where an entry holds several machines, a tag
     is `name/tag`, and `tag` alone means that of every machine. Raises LinkError, ConfigError for a tag
@@ -63,7 +93,8 @@ async def read_once(
     """
     profile = load(entry.profile, OpcuaProfile, profile_folders)
     readings: list[ToolReading] = []
-    async with _space(entry.address, seconds) as space:
+    access = access_to([entry], state_folder, looking=True)
+    async with _space(entry.address, seconds, access, clock, say) as space:
         (recognised,) = await recognise(space, [(entry, profile)])
         for device_id, machine in zip(device_ids(entry, recognised.machines), recognised.machines, strict=True):
             prefix = "" if device_id == entry.id else device_id.removeprefix(f"{entry.id}/") + "/"
@@ -104,12 +135,25 @@ def _readings(prefix: str, machine: Machine, values: Sequence[ua.DataValue], rec
             yield ToolReading(prefix + tag.name, value, tag.unit, quality, source_ns, received_ns)
 
 
-async def browse(address: str, *, seconds: float = 20.0, most: int = 2_000) -> list[Browsed]:
+async def browse(
+    address: str,
+    clock: Clock,
+    state_folder: Path,
+    say: Say,
+    *,
+    username: str = "",
+    password_file: Path | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+    seconds: float = 20.0,
+    most: int = 2_000,
+) -> list[Browsed]:
     """Objects and variables below Objects, nearest first, without programs, tools, jobs and recipes.
 
-    Raises LinkError, ConfigError.
+    Takes the best security offered, as `scan` does. Raises LinkError, ConfigError.
     """
-    async with _space(address, seconds) as space:
+    login = Login(username, password_file, cert_file, key_file)
+    async with _space(address, seconds, _looking(state_folder, login), clock, say) as space:
         found = [
             node
             for node in await space.below(ua.NodeId(ua.ObjectIds.ObjectsFolder), most=most)
@@ -132,13 +176,21 @@ async def browse(address: str, *, seconds: float = 20.0, most: int = 2_000) -> l
     ]
 
 
+def _looking(state_folder: Path, login: Login) -> Access:
+    return Access(BEST, login=login, folder=state_folder, looking=True)
+
+
 @asynccontextmanager
-async def _space(address: str, seconds: float) -> AsyncIterator[AddressSpace]:
+async def _space(address: str, seconds: float, access: Access, clock: Clock, say: Say) -> AsyncIterator[AddressSpace]:
     quieten_asyncua()
-    session = Session(address, lambda error: None)
+    session = Session(address, access, clock, lambda error: None)
     try:
         async with asyncio.timeout(seconds):
             await session.connect()
+            for trouble in session.certificates.troubles(clock()):
+                say(trouble)
+            if session.unencrypted is not None:
+                say(session.unencrypted)
             with wrapped(address):
                 yield await AddressSpace.of(session.client)
     except TimeoutError as error:

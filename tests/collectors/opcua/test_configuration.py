@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from collectors.model import ConfigError
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.factory import collectors_for
 from collectors.opcua.profile import OpcuaProfile
@@ -26,22 +27,46 @@ def refused(tmp_path: Path, **changed: Any) -> str:
     return str(failure.value)
 
 
-def test_an_entry_that_does_not_permit_unencrypted_sessions_is_refused(tmp_path: Path) -> None:
-    message = refused(tmp_path, security=None)
-    assert "security = " in message
-    assert "security: none" in message
-    assert "不加密" in message
-    assert "unencrypted" in message
+def test_an_entry_that_says_nothing_of_security_is_never_read_unencrypted() -> None:
+    entry = OpcuaEntry.model_validate({key: value for key, value in GOOD.items() if key != "security"})
+    assert entry.security == "best"
 
 
-def test_an_encrypted_session_is_not_pretended(tmp_path: Path) -> None:
-    assert "security: none" in refused(tmp_path, security="basic256sha256")
+def test_a_policy_may_be_written_in_any_case_and_an_unknown_one_is_refused_with_those_that_there_are(
+    tmp_path: Path,
+) -> None:
+    assert OpcuaEntry.model_validate(GOOD | {"security": "basic256sha256"}).security == "Basic256Sha256"
+    message = refused(tmp_path, security="Basic128Rsa15")
+    assert "plant.yaml:4: security = 'Basic128Rsa15'" in message
+    assert "Aes256Sha256RsaPss" in message
 
 
-def test_a_password_is_never_sent_without_encryption(tmp_path: Path) -> None:
-    message = refused(tmp_path, username="operator")
-    assert "plant.yaml:5: username" in message
-    assert "no user, password" in message
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"username": "operator"}, "sends no user, password or certificate; remove username"),
+        ({"cert_file": "u.der", "key_file": "u.pem"}, "remove cert_file, key_file"),
+        ({"security_mode": "Sign"}, "remove security_mode"),
+        ({"security": "best", "password_file": "p"}, "`password_file` needs `username`"),
+        ({"security": "best", "cert_file": "u.der"}, "go together"),
+        ({"security": "best", "username": "u", "cert_file": "u.der", "key_file": "u.pem"}, "not by both"),
+        ({"security": "best", "ca_file": "ca.pem"}, "plantpulse-gateway trust"),
+        ({"security": "best", "security_mode": "Encrypt"}, "SignAndEncrypt"),
+    ],
+)
+def test_a_login_that_does_not_fit_is_refused(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+    assert said in refused(tmp_path, **changed)
+
+
+def test_entries_of_one_server_that_log_in_differently_are_refused_by_name(tmp_path: Path) -> None:
+    entries = [
+        OpcuaEntry.model_validate(GOOD | {"id": "tools", "security": "best"}),
+        OpcuaEntry.model_validate(GOOD | {"id": "arms", "address": "opc.tcp://127.0.0.1:4840/"}),
+    ]
+    with pytest.raises(ConfigError) as failure:
+        collectors_for(entries, time.time_ns, [], tmp_path)
+    assert "tools and arms" in failure.value.en
+    assert "security" in failure.value.en
 
 
 def test_an_address_without_a_port_is_refused_by_line(tmp_path: Path) -> None:

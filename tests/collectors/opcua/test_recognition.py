@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from tests.collectors.opcua.plants import (
     serving,
     watching,
 )
+from tests.collectors.opcua.secured import Told
 
 
 async def test_several_machines_on_one_server_are_several_devices_named_by_serial() -> None:
@@ -224,36 +226,36 @@ async def test_a_server_without_machines_says_what_to_do() -> None:
         assert "browse" in failure.value.next_en
 
 
-async def test_programs_are_neither_browsed_nor_read() -> None:
+async def test_programs_are_neither_browsed_nor_read(tmp_path: Path) -> None:
     async with serving(machine("cnc-1"), machine("robot-1", "robot")) as plant:
-        paths = [node.path for node in await tools.browse(plant.address)]
+        paths = [node.path for node in await tools.browse(plant.address, time.time_ns, tmp_path, Told())]
         assert "Machines/cnc-1/Identification/SerialNumber" in paths
         assert not [p for p in paths if "Program/" in p or p.endswith(("Equipment", "Notification", "Tools"))]
 
 
-async def test_scan_names_every_machine_and_the_profile_that_fits() -> None:
+async def test_scan_names_every_machine_and_the_profile_that_fits(tmp_path: Path) -> None:
     async with serving(machine("cnc-1"), machine("robot-1", "robot")) as plant:
-        found = await tools.scan(plant.address, 10)
+        found = await tools.scan(plant.address, 10, time.time_ns, tmp_path, Told())
     assert [(f.name, f.device_class, f.profile, f.evidence) for f in found] == [
         ("SN-cnc-1", "cnc", "opcua-machinetool", Evidence.SELF_IDENTIFIED),
         ("SN-robot-1", "robot", "opcua-robotics", Evidence.SELF_IDENTIFIED),
     ]
 
 
-async def test_read_gives_each_tag_once_with_its_unit_and_the_state_as_a_word() -> None:
+async def test_read_gives_each_tag_once_with_its_unit_and_the_state_as_a_word(tmp_path: Path) -> None:
     still = machine("cnc-1")
     async with serving(still) as plant:
         given = entry(plant.address)
-        readings = {r.tag: r for r in await tools.read_once(given, [], time.time_ns)}
+        readings = {r.tag: r for r in await tools.read_once(given, [], time.time_ns, tmp_path, Told())}
         assert set(readings) == {"state", "energy_import", "power", "parts"}
         assert readings["state"].value in ("running", "idle", "fault", "off")
         assert readings["energy_import"].unit == "kWh"
         assert readings["energy_import"].value == pytest.approx(still.energy_kwh, abs=0.1)
         assert all(r.source_ns > 0 for r in readings.values())
-        only = await tools.read_once(given, ["parts"], time.time_ns)
+        only = await tools.read_once(given, ["parts"], time.time_ns, tmp_path, Told())
         assert [r.tag for r in only] == ["parts"]
         with pytest.raises(ConfigError, match="energy_import"):
-            await tools.read_once(given, ["voltage"], time.time_ns)
+            await tools.read_once(given, ["voltage"], time.time_ns, tmp_path, Told())
 
 
 def test_names_come_from_serial_then_product_uri_then_path_and_never_from_an_order() -> None:
