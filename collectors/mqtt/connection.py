@@ -21,6 +21,7 @@ from collectors.model import Clock, CollectorError, ConfigError, LinkError
 from collectors.mqtt.addresses import Address
 from collectors.mqtt.broker_socket import BrokerSocket, open_socket
 from collectors.mqtt.inbox import Inbox, Message
+from collectors.passwords import password_in
 
 RECEIVE_MAXIMUM: Final = 4_000
 """Messages the broker may have under way unacknowledged: two minutes of 30 machines at 1 s."""
@@ -208,7 +209,7 @@ class BrokerConnection:
     async def _open(self, will: Will | None) -> None:
         settings = self.settings
         loop = asyncio.get_running_loop()
-        password = _password(settings)
+        password = None if settings.password_file is None else password_in(settings.password_file, "mqtt")
         context = _tls_context(settings) if settings.address.tls else None
         try:
             self._socket = await open_socket(settings.address.host, settings.address.port, context)
@@ -368,21 +369,6 @@ class BrokerConnection:
             self._fail(_no_broker(self.settings.address, reason))
         else:
             self._fail(_lost(self.settings, reason, by_broker=flags.is_disconnect_packet_from_server))
-
-
-def _password(settings: Settings) -> str | None:
-    if settings.password_file is None:
-        return None
-    try:
-        return settings.password_file.read_text(encoding="utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            "mqtt.password-file",
-            f"无法读取密码文件 {settings.password_file}（{error}）。",
-            f"cannot read the password file {settings.password_file} ({error}).",
-            "请检查 password_file 的路径和权限。",
-            "Check the path and permissions of password_file.",
-        ) from error
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from collectors.model import ConfigError
+from collectors.passwords import password_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +37,8 @@ class Login:
         return bool(self.kind == ua.UserTokenType.Anonymous)
 
     def password(self) -> str:
-        """The password's one line; empty where there is no file. Raises ConfigError."""
-        if self.password_file is None:
-            return ""
-        try:
-            return self.password_file.read_text(encoding="utf-8").strip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                "opcua.password-file",
-                f"无法读取密码文件 {self.password_file}（{error}）。",
-                f"cannot read the password file {self.password_file} ({error}).",
-                "请检查 password_file 的路径和权限；文件只含密码一行，UTF-8。",
-                "Check path and permissions of password_file; it holds the password as one line, UTF-8.",
-            ) from error
+        """The password; empty where there is no file. Raises ConfigError."""
+        return "" if self.password_file is None else password_in(self.password_file, "opcua")
 
     def certificate(self) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
         """The user's certificate and key, PEM or DER. Raises ConfigError."""
