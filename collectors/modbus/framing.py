@@ -50,8 +50,8 @@ class Framing(Protocol):
 
     late_frames: int
     """Replies that came after their request had been given up; dropped."""
-    late: Exchange | None
-    """What the latest of them answered."""
+    late: list[Exchange]
+    """What they answered, for the owner to take out."""
 
     def request(self, exchange: Exchange, pdu: bytes) -> bytes:
         """The frame of a request, which is pending from now on."""
@@ -74,7 +74,7 @@ class TcpFraming:
 
     def __init__(self) -> None:
         self.late_frames = 0
-        self.late: Exchange | None = None
+        self.late: list[Exchange] = []
         self._transaction = 0
         self._pending: Exchange | None = None
         self._given_up: dict[int, Exchange] = {}
@@ -105,7 +105,7 @@ class TcpFraming:
                     raise DoubtError("the reply does not fit its request")
                 self._pending, reply = None, pdu
             elif transaction in self._given_up:
-                self.late = self._given_up.pop(transaction)
+                self.late.append(self._given_up.pop(transaction))
                 self.late_frames += 1
             else:
                 raise DoubtError("a reply with the transaction id of no request")
@@ -138,7 +138,7 @@ class SerialFraming:
 
     def __init__(self) -> None:
         self.late_frames = 0
-        self.late: Exchange | None = None
+        self.late: list[Exchange] = []
         self._pending: Exchange | None = None
         self._given_up: list[Exchange] = []
         self._buffer = b""
@@ -170,7 +170,7 @@ class SerialFraming:
                 self._pending = None
                 return pdu
             self._given_up.remove(exchange)
-            self.late = exchange
+            self.late.append(exchange)
             self.late_frames += 1
         return None
 

@@ -16,6 +16,8 @@ CONNECT_TIMEOUT_S: Final = 5.0
 _BITS_PER_CHARACTER: Final = 11
 _FASTEST_FRAME_GAP_S: Final = 0.00175
 _MISSED_BEFORE_REOPENING: Final = 3
+_DEAF_AFTER_S: Final = 4.0
+"""A gateway may serve nobody for the 3 s that it waits for a silent unit; a connection unheard for longer is dead."""
 
 
 class SilentError(Exception):
@@ -41,7 +43,9 @@ class Link:
     `open` before `ask`; LinkError from either means that the link is gone.
     """
 
-    def __init__(self, address: LinkAddress, serial: Serial | None = None) -> None:
+    def __init__(
+        self, address: LinkAddress, serial: Serial | None = None, *, deaf_after_s: float = _DEAF_AFTER_S
+    ) -> None:
         self.address = address
         self._serial = serial or Serial()
         self._framing: Framing = TcpFraming() if address.kind == "tcp" else SerialFraming()
@@ -49,6 +53,8 @@ class Link:
         self._waiting: asyncio.Future[bytes] | None = None
         self._ear: _Ear | None = None
         self._stale = False
+        self._deaf_after_s = deaf_after_s
+        self._unheard_since_s = 0.0
         self._verdict_s: dict[int, float] = {}
         self.missed_in_a_row = 0
         """Requests without a reply since anything that fits was heard on this link."""
@@ -89,6 +95,7 @@ class Link:
         self.close()
         self._framing.reset()
         self._stale = False
+        self.missed_in_a_row = 0
         if self.address.kind == "serial":
             self._open_line()
             return
@@ -148,6 +155,8 @@ class Link:
         self._waiting = waiting
         asked_s = loop.time()
         self._transport.write(self._framing.request(Exchange(unit, pdu[0], reply_bytes, asked_s), pdu))
+        if self.missed_in_a_row == 0:
+            self._unheard_since_s = asked_s
         timer = loop.call_later(timeout_s, self._missed, waiting)
         try:
             reply = await waiting
@@ -187,19 +196,22 @@ class Link:
         """Bytes came in on a connection; those of an earlier connection are not ours any more."""
         if ear is not self._ear:
             return
-        late = self._framing.late_frames
         try:
             reply = self._framing.feed(data)
         except DoubtError as doubt:
             self._stale = True
             self._fail(doubt)
             return
-        if self._framing.late_frames > late and self._framing.late is not None:
-            self.missed_in_a_row = 0
-            answered = self._framing.late
-            self._verdict_s[answered.unit] = asyncio.get_running_loop().time() - answered.asked_s
+        finally:
+            self._learn_from_late()
         if reply is not None and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(reply)
+
+    def _learn_from_late(self) -> None:
+        for answered in self._framing.late:
+            self.missed_in_a_row = 0
+            self._verdict_s[answered.unit] = asyncio.get_running_loop().time() - answered.asked_s
+        self._framing.late.clear()
 
     def ended(self, ear: _Ear) -> None:
         """A connection is gone; the end of an earlier one is no news."""
@@ -214,7 +226,9 @@ class Link:
         self.missed_in_a_row += 1
         # without a transaction id a late reply could pass for another; a connection on which nothing
         # at all is heard may be dead on the other side
-        if self.address.kind != "tcp" or self.missed_in_a_row % _MISSED_BEFORE_REOPENING == 0:
+        unheard_s = asyncio.get_running_loop().time() - self._unheard_since_s
+        is_deaf = self.missed_in_a_row >= _MISSED_BEFORE_REOPENING and unheard_s >= self._deaf_after_s
+        if self.address.kind != "tcp" or is_deaf:
             self._stale = True
         waiting.set_exception(SilentError())
 

@@ -14,18 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collectors.modbus.address import parse_address
 from collectors.modbus.breaker import Breaker
 from collectors.modbus.collector import RECONNECT_S, ModbusCollector
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.device import polled_device
-from collectors.modbus.link import Link
-from collectors.modbus.profile import Serial, load_modbus
+from collectors.modbus.profile import load_modbus
 from collectors.model import LinkError, Quality
 from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.physics import Machine
-from tests.collectors.modbus.plants import BAUDRATE, Hurry
+from tests.collectors.modbus.plants import BAUDRATE, Hurry, fast_link
 
 PATIENCE_S = 10.0
 UNITS = 10
@@ -128,9 +126,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
     ]
     for member in members:
         member.wants_identification = False
-    collector = ModbusCollector(
-        Link(parse_address(station.address), Serial(baudrate=BAUDRATE)), members, hurry, hurry.sleep
-    )
+    collector = ModbusCollector(fast_link(station.address), members, hurry, hurry.sleep)
     await collector.connect()
     try:
         yield Rig(station, collector, hurry)

@@ -25,6 +25,8 @@ from simulators.physics import Machine
 FAST_S = 0.2
 BAUDRATE = 115_200
 """Of simulated lines: what their characters take adds to every time limit."""
+DEAF_AFTER_S = 0.3
+"""After so long a connection on which nothing is heard is opened afresh: real time is dear in tests."""
 
 KINDS: Mapping[str, tuple[str, str, str]] = {
     "moulding-1": ("moulding-plc", "moulding", "plc-moulding"),
@@ -63,6 +65,11 @@ def entries(address: str, devices: Sequence[str], timeout_ms: int = 200) -> list
     ]
 
 
+def fast_link(address: str) -> Link:
+    """The link of a simulated station, at the speed of its line."""
+    return Link(parse_address(address), Serial(baudrate=BAUDRATE), deaf_after_s=DEAF_AFTER_S)
+
+
 _profile = lru_cache(load_modbus)
 
 
@@ -87,7 +94,7 @@ def hurried_collector(address: str, devices: Sequence[str], timeout_ms: int) -> 
         polled_device(entry, _profile(entry.profile), Breaker()) for entry in entries(address, devices, timeout_ms)
     ]
     hurry = Hurry()
-    return ModbusCollector(Link(parse_address(address), Serial(baudrate=BAUDRATE)), members, hurry, hurry.sleep)
+    return ModbusCollector(fast_link(address), members, hurry, hurry.sleep)
 
 
 def collector(address: str, devices: Sequence[str], profiles: Path, timeout_ms: int = 140) -> Collector:

@@ -32,7 +32,7 @@ async def test_a_connection_that_died_on_the_other_side_is_opened_afresh() -> No
                 writer.write(request[:4] + bytes.fromhex("0005") + request[6:7] + bytes.fromhex("03 02 1234"))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    link = Link(parse_address(f"modbus-tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    link = Link(parse_address(f"modbus-tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"), deaf_after_s=0.07)
     try:
         await link.open()
         for _ in range(3):
