@@ -306,7 +306,7 @@ class Account:
         for row in np.argsort(at, kind="stable").tolist():
             if source[row] <= 0:
                 continue
-            gap = self.late.gap_at(int(at[row]))
+            gap = self.late.gap_at(int(at[row]), int(source[row]))
             if gap is not None:
                 slow[row] = False
                 if source[row] > gap.mark_source_ns:

@@ -111,13 +111,17 @@ class LateData:
         if self.gaps and self.gaps[0].end_ns < now_ns - _GAP_NS:
             self.gaps = [g for g in self.gaps if g.end_ns >= now_ns - _GAP_NS]
 
-    def gap_at(self, at_ns: int) -> Gap | None:
-        """The gap that holds an instant."""
+    def gap_at(self, at_ns: int, source_ns: int) -> Gap | None:
+        """The gap that holds an instant, given on the time line and on the device's own clock.
+
+        A message that came faster than every one before the gap moves what was sent right after the last thing
+        heard to before it on the time line; the device's own clock still tells that it came later.
+        """
         for gap in reversed(self.gaps):
-            if gap.start_ns < at_ns < gap.end_ns:
-                return gap
             if gap.end_ns <= at_ns:
                 return None
+            if gap.start_ns < at_ns or gap.mark_source_ns < source_ns:
+                return gap
         return None
 
     def take(

@@ -131,8 +131,10 @@ class JsonMachine:
                     continue
             if self._plugged:
                 self.publish_now()
-            due_s = max(due_s + self._period_s, loop.time())
-            await asyncio.sleep(due_s - loop.time())
+            due_s += self._period_s
+            if (now_s := loop.time()) >= due_s:
+                due_s = now_s + self._period_s  # never twice at one time: the same time is the same document
+            await asyncio.sleep(due_s - now_s)
 
     def _known(self, machine_id: str) -> None:
         if machine_id != self.machine.id:

@@ -211,8 +211,10 @@ class SparkplugNode:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
-            due_s = max(due_s + self._period_s, loop.time())
-            await asyncio.sleep(due_s - loop.time())
+            due_s += self._period_s
+            if (now_s := loop.time()) >= due_s:
+                due_s = now_s + self._period_s
+            await asyncio.sleep(due_s - now_s)
             if self._gone:
                 if self.stores:
                     self.publish_now()

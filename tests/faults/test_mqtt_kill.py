@@ -21,7 +21,7 @@ from tests.gateway.county_stub import CREDENTIAL, CountyStub
 ROOT = Path(__file__).parents[2]
 TAGS = 4
 """Values in every document of the simulated machine."""
-PERIOD_S = 0.2
+PERIOD_S = 0.05
 
 
 class GatewayProcess:
@@ -110,7 +110,9 @@ async def kill_many(
     print(f"seed {seed}")
     ledger = Ledger()
     physics = Machine("edm-1", "edm", seed=5, start_energy_kwh=6020.5, start_parts=9320)
-    async with CountyStub() as county, Mosquitto(folder / "mosquitto") as broker:
+    # Killed again and again before it acknowledges, a gateway leaves more with the broker than the usual 1,000.
+    lines = ("max_queued_messages 20000",)
+    async with CountyStub() as county, Mosquitto(folder / "mosquitto", config_lines=lines) as broker:
         wire = Wire(broker)
         machine = kind(
             physics, ledger, host=broker.host, port=broker.port, topic="plant/edm-1/status", period_s=PERIOD_S

@@ -121,7 +121,9 @@ class CountyStub:
         if result == "journalled":
             self._journal(message, body)
         missing, self.ask_for = self.ask_for, []
-        answer = IngestAnswer(result, *key, message.rows, [], 0, missing, self._now_ns(), announce_again=self.lacks_announcements)
+        answer = IngestAnswer(
+            result, *key, message.rows, [], 0, missing, self._now_ns(), announce_again=self.lacks_announcements
+        )
         await self._note()
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 

@@ -111,6 +111,25 @@ def test_a_sample_outside_every_gap_or_sent_again_is_a_counted_duplicate() -> No
     assert sum(r.good for r in driver.rows if r.part == 1) == 9
 
 
+def test_a_message_that_came_slowly_hides_none_that_was_sent_right_after_it() -> None:
+    """The smallest delay seen places source times. One that is found after the gap moves what was queued in it to
+    before the last thing heard, by the time line; by the machine's own clock it is later."""
+    driver = Publisher()
+    values = [(STATE, RUNNING), (ENERGY, 1.0), (PARTS, 1.0)]
+    driver.samples(0.2, values, source_s=0.0)
+    driver.pass_time(1, 19)
+    driver.samples(20.01, values, source_s=20.0)
+    for at_s in (0.05, 0.1, 0.15, 2.0):
+        driver.samples(20.02, values, source_s=at_s, lasts_s=0)
+    assert driver.windows.shed["late"] == 0
+    for at_s in (0.0, 0.05, 2.0):
+        driver.samples(20.03, values, source_s=at_s, lasts_s=0)
+    assert driver.windows.shed["late"] == 9
+    driver.finish(60)
+    driver.assert_valid()
+    assert driver.total("good") == 3 * 6
+
+
 def test_what_comes_before_the_gap_is_over_counts_as_well() -> None:
     driver = Publisher()
     driver.run(0, 31)
