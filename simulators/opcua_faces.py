@@ -72,7 +72,7 @@ class Face(ABC):
 
     def values(self) -> Values:
         """The live nodes' values at the machine's present moment."""
-        return {self.live[path]: variant for path, variant in self.readings().items()}
+        return {self.live[path]: variant for path, variant in self.readings().items() if path in self.live}
 
     @abstractmethod
     def readings(self) -> dict[str, ua.Variant]:

@@ -17,19 +17,23 @@ from typing import Any, Final
 
 from asyncua import Server, ua
 from asyncua.common.callback import CallbackType
+from asyncua.common.utils import ServiceError
 from asyncua.server.address_space import MethodService
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.internal_session import InternalSession
+from asyncua.server.user_managers import User, UserRole
 
 from simulators.ledger import Ledger
 from simulators.opcua_faces import CncFace, Face, RobotFace
 from simulators.opcua_instances import Instances
 from simulators.opcua_nodesets import APPLICATION_URI, TypeSpace, type_space
 from simulators.opcua_security import OPEN, Security, secure
+from simulators.opcua_subscriptions import NO_LIMITS, Attributes, Faults, ServerLimits, Subscriptions, View
 from simulators.physics import Machine
 
 _FACES: Final = {"cnc": CncFace, "robot": RobotFace}
 _OWN_NAMESPACE: Final = 1
+_ANONYMOUS: Final = User(role=UserRole.Anonymous)
 _UNPLUGGED: Final = ua.StatusCode(ua.StatusCodes.BadNoCommunication)
 
 
@@ -46,12 +50,28 @@ class _CountingMethods(MethodService):  # type: ignore[misc]  # asyncua is not c
 class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not checked
     """asyncua's server over a type space instead of its standard address space alone."""
 
-    def __init__(self, types: TypeSpace) -> None:
+    def __init__(self, types: TypeSpace, limits: ServerLimits, faults: Faults) -> None:
         super().__init__()
-        self._types = types
+        self._types, self._limits, self._faults = types, limits, faults
+        self.sessions_asked_at_s: list[float] = []
+        """When clients asked for a session (monotonic)."""
         self.method_service = _CountingMethods(self.aspace)
-
+        self.attribute_service = Attributes(self.aspace, limits)
+        self.view_service = View(self.aspace, limits)
+        self.subscription_service = Subscriptions(self.aspace, self, limits, faults)
+        self.isession.subscription_service = self.subscription_service
         self.hidden_policies: set[str] = set()
+
+    def create_session(self, name: str, user: User = _ANONYMOUS, external: bool = False) -> InternalSession:
+        """A session, whose own answer nobody in between can change. Raises ServiceError for one too many."""
+        if external:
+            self.sessions_asked_at_s.append(time.monotonic())
+            full = self._limits.sessions and len(self._external_sessions) >= self._limits.sessions
+            if full or self._faults.refuses_sessions:
+                raise ServiceError(ua.StatusCodes.BadTooManySessions)
+        session = super().create_session(name, user, external)
+        session.get_endpoints = super().get_endpoints
+        return session
 
     async def get_endpoints(
         self, params: ua.GetEndpointsParameters | None = None, sockname: tuple[str, int] | None = None
@@ -60,31 +80,48 @@ class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not chec
         endpoints = await super().get_endpoints(params, sockname)
         return [e for e in endpoints if e.SecurityPolicyUri.rpartition("#")[2] not in self.hidden_policies]
 
-    def create_session(self, *args: Any, **given: Any) -> InternalSession:
-        """A session, whose own answer nobody in between can change."""
-        session = super().create_session(*args, **given)
-        session.get_endpoints = super().get_endpoints
-        return session
-
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
         # asyncua keeps its nodes in this mapping; its own lazily loaded shelf is put here the same way
         self.aspace._nodes = self._types.nodes()
 
 
-async def typed_server(types: TypeSpace, port: int) -> Server:
+async def typed_server(
+    types: TypeSpace, port: int, *, limits: ServerLimits = NO_LIMITS, faults: Faults | None = None
+) -> Server:
     """A server with the types of the companion specifications on 127.0.0.1, not yet started.
 
     Security policy None, anonymous, until `secure` says otherwise. With port 0, `listening_port` tells
     the port once it is started.
     """
-    server = Server(iserver=_TypedServer(types))
+    server = Server(iserver=_TypedServer(types, limits, faults or Faults()))
     await server.init()
+    await _describe(server, limits)
     await server.set_application_uri(APPLICATION_URI)
     await server.nodes.namespace_array.write_value(list(types.namespaces))
     server.set_server_name("PlantPulse simulator")
     await secure(server, OPEN, APPLICATION_URI)
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     return server
+
+
+async def _describe(server: Server, limits: ServerLimits) -> None:
+    """Who made the server, and, where it reports them, its limits."""
+    said: dict[int, tuple[Any, Any]] = {
+        ua.ObjectIds.Server_ServerStatus_BuildInfo_ManufacturerName: (limits.maker, ua.VariantType.String),
+        ua.ObjectIds.Server_ServerStatus_BuildInfo_ProductName: (limits.product, ua.VariantType.String),
+    }
+    if limits.reports:
+        base = "Server_ServerCapabilities_OperationLimits_"
+        for name, limit in (
+            ("MaxMonitoredItemsPerCall", limits.items_per_request),
+            ("MaxNodesPerRead", limits.nodes_per_read),
+            ("MaxNodesPerBrowse", limits.nodes_per_browse),
+        ):
+            said[getattr(ua.ObjectIds, base + name)] = (limit, ua.VariantType.UInt32)
+    for node, (value, kind) in said.items():
+        given = ua.DataValue(ua.Variant(value, kind))
+        written = await server.iserver.aspace.write_attribute_value(ua.NodeId(node), ua.AttributeIds.Value, given)
+        written.check()
 
 
 def listening_port(server: Server) -> int:
@@ -110,8 +147,9 @@ class OpcuaMachines:
     Parameters: `machines` of kind cnc or robot, `ledger` of what is served (kWh, pieces), `port`
     (0: a free one), `period_s` between updates, `vendor_namespaces` registered before the companion
     specifications' (so that indices differ from server to server, as they do in the field), `now_s`
-    the machines' clock (s UTC), `security` of the server (by default policy None, anonymous). Raises
-    ValueError for another kind; `start` raises NodesetsMissingError and OSError (port taken).
+    the machines' clock (s UTC), `security` of the server (by default policy None, anonymous), `limits`
+    that it enforces. Raises ValueError for another kind; `start` raises NodesetsMissingError and OSError
+    (port taken).
     """
 
     def __init__(
@@ -124,6 +162,7 @@ class OpcuaMachines:
         vendor_namespaces: Sequence[str] = (),
         now_s: Callable[[], float] = time.time,
         security: Security = OPEN,
+        limits: ServerLimits = NO_LIMITS,
     ) -> None:
         for machine in machines:
             if machine.kind not in _FACES:
@@ -137,6 +176,9 @@ class OpcuaMachines:
         self._security = security
         self.fingerprint = ""
         """SHA-256 of the server's certificate, once started; blank where nothing is encrypted."""
+        self._limits = limits
+        self.faults = Faults()
+        """Switches that may be thrown at any time."""
         self._server: Server | None = None
         self._updates: asyncio.Task[None] | None = None
         self._faces: dict[str, Face] = {}
@@ -177,10 +219,46 @@ class OpcuaMachines:
         if self._server is not None:
             self._server.iserver.hidden_policies.add(policy)
 
+    @property
+    def sessions_asked_at_s(self) -> list[float]:
+        """When clients asked for a session (monotonic), since the start."""
+        return list(self._server.iserver.sessions_asked_at_s) if self._server is not None else []
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The subscription service of the running server. Raises RuntimeError before the start."""
+        if self._server is None:
+            raise RuntimeError("the server is not running")
+        service: Subscriptions = self._server.iserver.subscription_service
+        return service
+
+    async def expire_sessions(self) -> None:
+        """Forget every session, with its subscriptions, as after a long absence of its client."""
+        if self._server is not None:
+            for session in list(self._server.iserver._external_sessions.values()):
+                await session.close_session(True)
+
+    def forget_sessions(self) -> None:
+        """Forget every session and keep the subscriptions: only a transfer brings them back."""
+        if self._server is not None:
+            for session in self._server.iserver._external_sessions.values():
+                session._timeout_task.cancel()
+            self._server.iserver._external_sessions.clear()
+
+    async def delete_node(self, machine_id: str, name: str) -> None:
+        """Take a machine's live nodes of that browse name away. Raises KeyError."""
+        if self._server is None:
+            return
+        face = self._faces[machine_id]
+        for path, node in list(face.live.items()):
+            if path.rpartition(".")[2] == name:
+                del face.live[path]
+                await self._server.delete_nodes([node])
+
     async def start(self) -> None:
         """Build the address space, serve every machine's present values, listen."""
         types = await asyncio.to_thread(type_space, self._vendor_namespaces)
-        server = await typed_server(types, self._port)
+        server = await typed_server(types, self._port, limits=self._limits, faults=self.faults)
         self.fingerprint = await secure(server, self._security, APPLICATION_URI)
         server.subscribe_server_callback(CallbackType.PreWrite, self._count_write)
         instances = Instances(server.iserver.aspace, _OWN_NAMESPACE)

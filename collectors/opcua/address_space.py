@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from asyncua import Client, ua
 
+from collectors.opcua.limits import Limits, limits_of_server
+
 UA: Final = "http://opcfoundation.org/UA/"
-_BATCH: Final = 100
-"""Nodes per request: what the smallest servers permit."""
 _MOST_REFERENCES: Final = 1_000
 MOST_NODES: Final = 5_000
 """Nodes looked at below one machine; nobody's state or counter lies behind more."""
@@ -53,15 +53,17 @@ class Found:
 class AddressSpace:
     """One session's view of a server. Namespace indices hold for this session only."""
 
-    def __init__(self, client: Client, namespaces: Sequence[str]) -> None:
+    def __init__(self, client: Client, namespaces: Sequence[str], limits: Limits) -> None:
+        self._limits = limits
         self._session = client.uaclient.session
         self._namespaces = list(namespaces)
         self._supertypes: dict[ua.NodeId, ua.NodeId | None] = {}
 
     @classmethod
-    async def of(cls, client: Client) -> AddressSpace:
-        """Read the namespaces of a connected client's server."""
-        return cls(client, await client.get_namespace_array())
+    async def of(cls, client: Client, limits: Limits | None = None) -> AddressSpace:
+        """Read the namespaces of a connected client's server, and its limits where they are not known."""
+        limits = limits or await limits_of_server(client)
+        return cls(client, await client.get_namespace_array(), limits)
 
     def index(self, uri: str) -> int | None:
         """Index of a namespace in this session, None where the server does not have it."""
@@ -130,8 +132,9 @@ class AddressSpace:
     async def read(self, nodes: Sequence[ua.NodeId], attribute: int = ua.AttributeIds.Value) -> list[ua.DataValue]:
         """One attribute of each node, in order; a bad status where a node cannot be read."""
         values: list[ua.DataValue] = []
-        for start in range(0, len(nodes), _BATCH):
-            values.extend(await self._session.read_attributes(list(nodes[start : start + _BATCH]), attribute))
+        step = self._limits.nodes_per_read
+        for start in range(0, len(nodes), step):
+            values.extend(await self._session.read_attributes(list(nodes[start : start + step]), attribute))
         return values
 
     async def types_of(self, types: Sequence[ua.NodeId]) -> list[set[tuple[str, Any]]]:
@@ -157,11 +160,12 @@ class AddressSpace:
         self, nodes: Sequence[ua.NodeId], reference: int, direction: ua.BrowseDirection, mask: int
     ) -> list[list[ua.ReferenceDescription]]:
         answers: list[list[ua.ReferenceDescription]] = []
-        for start in range(0, len(nodes), _BATCH):
+        step = self._limits.nodes_per_browse
+        for start in range(0, len(nodes), step):
             parameters = ua.BrowseParameters()
             parameters.View.Timestamp = ua.get_win_epoch()
             parameters.RequestedMaxReferencesPerNode = _MOST_REFERENCES
-            for node in nodes[start : start + _BATCH]:
+            for node in nodes[start : start + step]:
                 description = ua.BrowseDescription()
                 description.NodeId = node
                 description.BrowseDirection = direction

@@ -2,87 +2,52 @@
 
 A machine is proven connected while the subscription's keep-alive is fresh and not all of its nodes
 are bad. The first value of each node after a subscription is the state now (`source_ns` 0); all
-others keep the machine's own time.
+others keep the machine's own time, also those that the server kept while the link was cut.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
 from asyncua import ua
 
-from collectors.model import Batch, Clock, Device, Identity, LinkError, Proof, Quality, Trouble
+from collectors.model import Batch, Clock, Device, LinkError, Proof, Samples
+from collectors.opcua import words
 from collectors.opcua.address_space import AddressSpace
+from collectors.opcua.clocks import Clocks
 from collectors.opcua.config import OpcuaEntry
+from collectors.opcua.decode import Changes, Publication, changes_of
+from collectors.opcua.devices import Recognised, describe, device_ids, nothing_to_read, recognise
+from collectors.opcua.errors import lost
 from collectors.opcua.inbox import DEFAULT_LIMIT, Chunk, Inbox
+from collectors.opcua.ladder import Rung, climb
+from collectors.opcua.limits import NO_LIMITS, limits_of_server
+from collectors.opcua.polling import Polling
 from collectors.opcua.profile import OpcuaProfile
-from collectors.opcua.recognise import Item, Machine, machines, named_nodes
 from collectors.opcua.security.opening import WITHOUT_SECURITY, Access
-from collectors.opcua.session import Session, silent, wrapped
-from collectors.opcua.values import NAN, has_overflowed, reading, source_ns_of
-from metrics.record import Evidence
+from collectors.opcua.session import Session, wrapped
+from collectors.opcua.subscription import NO_ROOM, Listener, Subscription
+from collectors.opcua.telling import Telling
+from collectors.opcua.upkeep import Upkeep
+from collectors.opcua.watch import NODE_GONE, Watch, Watched
 
 RECONNECT_S: Final = 5.0
-_MOST_DEVICES_PER_ENTRY: Final = 1_000
-
-
-@dataclass(slots=True)
-class _Input:
-    """One input of a state: its latest value, None while bad, and whether it has come at all."""
-
-    value: float | None = None
-    quality: Quality = Quality.BAD
-    known: bool = False
-
-
-@dataclass(slots=True)
-class _Watched:
-    """One device of the present session."""
-
-    device: Device
-    machine: Machine
-    liveness_s: float
-    number: int
-    inputs: list[_Input]
-    good: set[int] = field(default_factory=set)
-    """Handles of its nodes that are not bad at present."""
-    state_given: bool = False
-    down: bool = False
-    """All of its nodes are bad, and that has been said."""
-    lasting: list[Trouble] = field(default_factory=list)
-    """What is wrong for the whole session: said again once a passing trouble is over."""
-
-    @property
-    def alive(self) -> bool:
-        return bool(self.good)
-
-
-@dataclass(slots=True)
-class _Monitored:
-    """One monitored item, by its client handle."""
-
-    watched: _Watched
-    item: Item
-    first: bool = True
-
-
-class _Change(NamedTuple):
-    """A new value of one input of a state."""
-
-    source_ns: int
-    slot: int
-    value: float | None
-    quality: Quality
+CERTIFICATE: Final = "certificate"
+RETRY_S: Final = 300.0
+"""A node that the server does not give, and a machine that is not there yet, are looked for this often."""
+CLOCK_TOLERANCE_S: Final = 60.0
+_OVERFLOW_SHOWN_NS: Final = 60 * 10**9
+_LEAST_POLL_S: Final = 2.0
 
 
 class OpcuaCollector:
     """One server and every entry that names it; see `collectors.base.Collector`.
 
     Parameters: `entries` with their `profiles`, all of one address; `clock` of the gateway; `access` to
-    the server; `limit` of rows held while nobody reads.
+    the server; `limit` of rows held while nobody reads; `retry_s` and `clock_tolerance_s` as the constants say.
     """
 
     def __init__(
@@ -92,30 +57,42 @@ class OpcuaCollector:
         *,
         access: Access = WITHOUT_SECURITY,
         limit: int = DEFAULT_LIMIT,
+        retry_s: float = RETRY_S,
+        clock_tolerance_s: float = CLOCK_TOLERANCE_S,
     ) -> None:
         self.link = entries[0][0].address
         self._access = access
         self.reconnect_s = RECONNECT_S
+        self.rung: Rung | None = None
+        """How the last `connect` came back after a lost link."""
         self._entries = list(entries)
-        self._clock = clock
+        # one subscription serves every entry of the server, so the most demanding settings hold
+        self._settings = min((profile.subscription for _, profile in entries), key=lambda s: s.publishing_s)
+        self._clock, self._retry_s, self._clock_tolerance_s = clock, retry_s, clock_tolerance_s
         self._inbox = Inbox(limit)
         self._session: Session | None = None
+        self._subscription: Subscription | None = None
+        self._polling: Polling | None = None
+        self._upkeep: Upkeep | None = None
         self._lost: LinkError | None = None
         self._news = asyncio.Event()
         self._announced: dict[str, Device] = {}
-        self._told: set[tuple[str, str]] = set()
-        self._repeated: set[str] = set()
-        self._watched: list[_Watched] = []
-        self._monitored: list[_Monitored] = []
+        self._limits = NO_LIMITS
+        self._found: Sequence[Recognised] = ()
+        self._watch = Watch(())
+        self._clocks = Clocks(0, clock_tolerance_s)
+        self._refused: dict[int, str] = {}
+        self._overflowed: dict[str, int] = {}
+        self._ready: list[tuple[str, Samples]] = []
         self._proofs: dict[str, Proof] = {}
         self._devices: list[Device] = []
-        self._troubles: list[Trouble] = []
+        self._telling = Telling()
         self._shed: dict[str, int] = {}
 
     @property
     def devices(self) -> list[Device]:
         """The devices of the present session."""
-        return [watched.device for watched in self._watched]
+        return [watched.device for watched in self._watch.devices]
 
     @property
     def has_shed(self) -> bool:
@@ -123,24 +100,24 @@ class OpcuaCollector:
         return bool(self._shed)
 
     async def connect(self) -> None:
-        """Open a session, find the machines, subscribe. LinkError, ConfigError."""
-        await self.close()
-        self._lost = None
-        told_before, self._repeated = set(self._told), set()
-        self._session = Session(self.link, self._access, self._clock, self._lose)
-        await self._session.connect()
-        if self._session.unencrypted is not None:
-            self._say(self._session.unencrypted)
-        self._watch_certificates(self._session, self._clock())
-        with wrapped(self.link):
-            found = await recognise(await AddressSpace.of(self._session.client), self._entries)
-        self._watch(found)
-        # one subscription serves every entry of the server, so the most demanding settings hold
-        settings = min((profile.subscription for _, profile in self._entries), key=lambda s: s.publishing_s)
-        nodes = [monitored.item.node for monitored in self._monitored]
-        statuses = await self._session.subscribe(nodes, settings, self._published)
-        self._refused([h for h, status in enumerate(statuses) if not status.is_good()], statuses)
-        self._clear_what_is_over(told_before)
+        """Open a session, find the machines, subscribe; after a lost link take up what the server still has.
+
+        Raises LinkError, ConfigError.
+        """
+        self.rung = None
+        if self._lost is not None and self._session is not None:
+            await self._stop()
+            self.rung = await self._climb(self._session)
+            self._lost = None
+            if self.rung is not Rung.ANEW and self._session is not None:
+                self._upkeep = Upkeep(self, self._session, self._retry_s)
+                return
+        else:
+            await self.close()
+        if self._session is None:
+            self._session = Session(self.link, self._access, self._clock)
+            await self._session.connect()
+        await self._begin(self._session)
 
     async def read(self) -> Batch:
         """Wait for what the server publishes. LinkError once the link is lost and all is handed over."""
@@ -152,345 +129,329 @@ class OpcuaCollector:
             if self._session is None:
                 raise LinkError("opcua.closed", "尚未连接。", "not connected.")
             self._news.clear()
-            try:
-                async with asyncio.timeout(self._session.silence_s):
-                    await self._news.wait()
-            except TimeoutError:
-                self._lose(silent(self.link, self._session.silence_s))
+            await self._news.wait()
 
     async def close(self) -> None:
-        """Give the session back. Samples that were not handed over are dropped, and counted."""
-        if len(self._inbox):
-            self._count("closed", len(self._inbox))
-            self._inbox.take()
-        self._watched, self._monitored = [], []
+        """Give the session back. Samples that were not handed over are dropped, and counted.
+
+        A lost link's session cannot be given back: it is kept for the next `connect` to take up again, and
+        the server forgets it by itself within a minute.
+        """
+        await self._stop()
+        if self._lost is not None and self._session is not None:
+            self._session.detach()
+            if not self._session.can_resume:
+                self._session = None
+            return
+        self._lost = None
+        self._keep_ready()
+        dropped, self._ready = sum(len(samples) for _, samples in self._ready), []
+        if dropped:
+            self._count("closed", dropped)
+        self._watch, self._subscription = Watch(()), None
         self._proofs.clear()
-        session = self._session
-        if session is not None:
-            await session.close()
+        if self._session is not None:
+            await self._session.close()
             self._session = None
 
-    def _watch(self, found: Sequence[Recognised]) -> None:
+    # The session --------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        """Stop every task of this session."""
+        upkeep, self._upkeep = self._upkeep, None
+        polling, self._polling = self._polling, None
+        for part in (upkeep, polling, self._subscription):
+            if part is not None:
+                await part.stop()
+
+    async def _climb(self, session: Session) -> Rung:
+        subscription = self._subscription
+        try:
+            if subscription is None or subscription.has_published:
+                return await climb(self.link, session, subscription)
+            # taken up again, and nothing came: a session of its own is the last thing left to try
+            if await session.resume():
+                await session.close()
+                self._session = None
+        except BaseException:
+            session.detach()
+            raise
+        return Rung.ANEW
+
+    async def _begin(self, session: Session) -> None:
+        with wrapped(self.link):
+            self._limits = await limits_of_server(session.client)
+            await self._watch_over(session, await self._search(session))
+        self._upkeep = Upkeep(self, session, self._retry_s)
+
+    async def _search(self, session: Session) -> list[Recognised]:
+        return await recognise(await AddressSpace.of(session.client, self._limits), self._entries)
+
+    async def _watch_over(self, session: Session, found: Sequence[Recognised]) -> None:
+        """Subscribe to what was found, instead of what was watched before."""
+        self._keep_ready()
+        said_before = self._telling.begin_anew()
+        self._tell_session(session)
+        self._refused, self._overflowed, self._found = {}, {}, found
+        self._watch = Watch(list(self._introduced(found)))
+        self._clocks = Clocks(len(self._watch.devices), self._clock_tolerance_s)
+        everything = list(range(len(self._watch.items)))
+        polled, self._subscription = everything, None
+        if self._settings.mode == "subscribe":
+            subscription = Subscription(self.link, session.client, self._settings, self._limits, self._listener())
+            statuses = await subscription.create(self._watch.wanted)
+            polled = self._sort_out(everything, statuses)
+            self._subscription = subscription
+            subscription.start()
+        self._telling.end_of_beginning(said_before)
+        if polled:
+            period_s = self._settings.publishing_s if self._subscription is None else _LEAST_POLL_S
+            self._polling = Polling(self.link, session.client, self._limits, period_s, self._polled, self._lose)
+            self._polling.start([self._watch.items[handle].node for handle in polled], polled)
+
+    def _introduced(self, found: Sequence[Recognised]) -> Iterator[Watched]:
         for entry, profile, taken, trouble in found:
             if trouble is not None:
-                self._say(trouble)
+                self._telling.say(trouble)
             for device_id, machine in zip(device_ids(entry, taken), taken, strict=True):
                 device = describe(entry, profile, machine, device_id)
-                watched = _Watched(
-                    device,
-                    machine,
-                    profile.liveness_s,
-                    len(self._watched),
-                    [_Input() for _ in range(machine.slots)],
-                )
-                self._watched.append(watched)
-                self._monitored.extend(_Monitored(watched, item) for item in machine.items)
+                watched = Watched(device, machine, profile.liveness_s, profile.subscription.deadband)
                 if self._announced.get(device.id) != device:
                     self._announced[device.id] = device
                     self._devices.append(device)
                 for trouble in machine.troubles:
-                    self._keep_saying(watched, replace(trouble, subject=device.id))
+                    self._telling.say(replace(trouble, subject=device.id), trouble.en)
                 if not machine.items:
-                    watched.down = True
-                    self._keep_saying(watched, _nothing_to_read(device))
+                    watched.is_down = True
+                    self._telling.say(nothing_to_read(device))
+                yield watched
 
-    def _refused(self, handles: Sequence[int], statuses: Sequence[Any]) -> None:
+    def _sort_out(self, handles: Sequence[int], statuses: Sequence[ua.StatusCode]) -> list[int]:
+        """Take note of what the server does not monitor. Returns the nodes that it has no room for, only."""
+        no_room = []
+        for handle, status in zip(handles, statuses, strict=True):
+            if status.value in NO_ROOM:
+                no_room.append(handle)
+            elif not status.is_good():
+                self._watch.refuse(handle)
+                self._refused[handle] = status.name
+        self._tell_refused({self._watch.number_of(handle) for handle in self._refused})
+        return no_room
+
+    # Upkeep -------------------------------------------------------------------------------------
+
+    async def check_nodes(self, session: Session) -> None:
+        """Find out which nodes the server has no longer. Raises UaError, OSError, TimeoutError."""
+        nodes = [item.node for item in self._watch.items]
+        values = await AddressSpace(session.client, (), self._limits).read(nodes)
+        gone = [(handle, value) for handle, value in enumerate(values) if value.StatusCode.value in NODE_GONE]
+        self._take_in(changes_of(gone), self._clock(), is_live=False)
+        self._news.set()
+
+    async def retry_refused(self, session: Session) -> None:
+        """Ask again for the nodes that the server did not give. Raises UaError, OSError, TimeoutError."""
+        if self._subscription is None or not self._refused:
+            return
+        handles = list(self._refused)
         for handle in handles:
-            monitored = self._monitored[handle]
-            monitored.first = False
-            if monitored.item.slot is not None:
-                monitored.watched.inputs[monitored.item.slot].known = True
-            status = statuses[handle].name
-            self._keep_saying(
-                monitored.watched,
-                Trouble(
-                    monitored.watched.device.id,
-                    "opcua.node-refused",
-                    f"服务器不提供节点 {monitored.item.path}（{status}），其余节点照常读取。",
-                    f"the server does not give node {monitored.item.path} ({status}); the others are read as usual.",
-                    "请检查服务器的访问权限。",
-                    "Check the server's access rights.",
-                ),
-            )
+            self._watch.start_anew(handle)
+        statuses = await self._subscription.monitor(self._watch.wanted, handles)
+        self._sort_out(handles, statuses)
 
-    def _published(self, result: ua.PublishResult) -> None:
+    async def search_again(self, session: Session) -> None:
+        """Where something was missing, look for it; subscribe anew where it is there now.
+
+        Raises LinkError, UaError, OSError, TimeoutError.
+        """
+        if any(r.trouble is not None or any(m.troubles for m in r.machines) for r in self._found):
+            found = await self._search(session)
+            if _nodes_of(found) != _nodes_of(self._found):
+                await self._replace(session, found)
+
+    async def subscribe_anew(self, session: Session) -> None:
+        """Begin with the state now. Raises UaError, OSError, TimeoutError."""
+        await self._replace(session, self._found)
+
+    async def _replace(self, session: Session, found: Sequence[Recognised]) -> None:
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            await polling.stop()
+        if self._subscription is not None:
+            await self._subscription.delete()
+        try:
+            await self._watch_over(session, found)
+        except (OSError, TimeoutError, ua.UaError) as error:
+            self._lose(lost(self.link, error))  # nothing is watched now, and nobody else would notice
+            raise
+
+    # What the server says -----------------------------------------------------------------------
+
+    def _listener(self) -> Listener:
+        return Listener(
+            on_publication=self._published,
+            on_replayed=self._replayed,
+            on_gap=self._missed,
+            on_doubt=lambda _: self._upkeep.check_nodes() if self._upkeep is not None else None,
+            on_undecodable=lambda: self._count("undecodable", 1),
+            on_lost=self._lose,
+        )
+
+    def _published(self, published: Publication) -> None:
+        received_ns = self._clock()
+        if self._session is not None and received_ns >= self._session.certificates.due_ns:
+            self._tell_session(self._session)
+        for changes in published.changes:
+            self._take_in(changes, received_ns, is_live=True)
+        self._prove(received_ns)
+        self._news.set()
+
+    def _replayed(self, published: Publication) -> None:
+        """What the server kept during a cut: dated, and no proof of the present."""
+        for changes in published.changes:
+            self._take_in(changes, self._clock(), is_live=False)
+        self._news.set()
+
+    def _polled(self, changes: Changes) -> None:
+        received_ns = self._clock()
+        self._take_in(changes, received_ns, is_live=True)
+        self._prove(received_ns)
+        self._news.set()
+
+    def _missed(self, publications: int) -> None:
+        self._count("publications_lost", publications)
+        self._put(self._watch.lost(self._clock()))
+        if self._upkeep is not None:
+            self._upkeep.begin_anew()
+        self._news.set()
+
+    def _take_in(self, changes: Changes, received_ns: int, *, is_live: bool) -> None:
         if self._lost is not None:
             return
-        received_ns = self._clock()
-        if self._session is not None:
-            self._watch_certificates(self._session, received_ns)
-        chunk = Chunk.empty(received_ns)
-        inputs: dict[int, list[_Change]] = {}
-        for notification in result.NotificationMessage.NotificationData or ():
-            if isinstance(notification, ua.DataChangeNotification):
-                for change in notification.MonitoredItems:
-                    self._changed(change.ClientHandle, change.Value, chunk, inputs)
-        for number, changes in inputs.items():
-            self._derive(self._watched[number], changes, chunk)
+        taken = self._watch.take(changes, received_ns)
+        self._put(taken.chunk)
+        if taken.unknown:
+            self._count("unknown_handle", taken.unknown)
+        if len(taken.overflowed):
+            self._count("server_queue_overflow", len(taken.overflowed))
+            self._tell_overflow(taken.overflowed.tolist(), received_ns)
+        self._follow_refused(taken.gone.tolist(), changes)
+        if is_live:
+            for number, ahead_s in self._clocks.look(taken.newest_ns, received_ns):
+                device = self._watch.devices[number].device.id
+                if ahead_s is None:
+                    self._telling.over(device, words.WRONG_CLOCK)
+                else:
+                    self._telling.say(words.clock_wrong(device, ahead_s))
+
+    def _put(self, chunk: Chunk) -> None:
         self._inbox.put(chunk)
         if self._inbox.shed_rows:
             self._count("inbox_full", self._inbox.shed_rows)
             self._inbox.shed_rows = 0
-        for watched in self._watched:
-            self._prove(watched, received_ns)
-        self._news.set()
 
-    def _changed(
-        self,
-        handle: int,
-        value: ua.DataValue,
-        chunk: Chunk,
-        inputs: dict[int, list[_Change]],
-    ) -> None:
-        if not 0 <= handle < len(self._monitored):
-            self._count("unknown_handle", 1)
+    def _prove(self, at_ns: int) -> None:
+        if self._lost is not None:
             return
-        monitored = self._monitored[handle]
-        watched, item = monitored.watched, monitored.item
-        number, quality = reading(value, item.convert)
-        if has_overflowed(value):
-            self._count("server_queue_overflow", 1)
-        if quality is Quality.BAD:
-            watched.good.discard(handle)
-        else:
-            watched.good.add(handle)
-        source_ns = 0 if monitored.first else source_ns_of(value)
-        monitored.first = False
-        if item.tag is not None:
-            chunk.add(watched.number, item.tag, number, quality, source_ns)
-        elif item.slot is not None:
-            known = None if quality is Quality.BAD else number
-            inputs.setdefault(watched.number, []).append(_Change(source_ns, item.slot, known, quality))
-
-    def _derive(self, watched: _Watched, changes: list[_Change], chunk: Chunk) -> None:
-        """States from the inputs, one for each moment at which some of them changed."""
-        if watched.machine.derive is None:
-            return
-        changes.sort(key=lambda change: change.source_ns)
-        for index, (source_ns, slot, value, quality) in enumerate(changes):
-            watched.inputs[slot] = _Input(value, quality, known=True)
-            if index + 1 < len(changes) and changes[index + 1].source_ns == source_ns:
-                continue
-            if not all(given.known for given in watched.inputs):
-                continue
-            state = watched.machine.derive([given.value for given in watched.inputs])
-            # the first state is the state now, however old the inputs are
-            at_ns = source_ns if watched.state_given else 0
-            watched.state_given = True
-            if state is None:
-                chunk.add(watched.number, 0, NAN, Quality.BAD, at_ns)
-            else:
-                certain = all(given.quality is Quality.GOOD for given in watched.inputs if given.value is not None)
-                chunk.add(watched.number, 0, float(state), Quality.GOOD if certain else Quality.UNCERTAIN, at_ns)
-
-    def _prove(self, watched: _Watched, at_ns: int) -> None:
-        device = watched.device.id
-        if watched.alive:
-            self._proofs[device] = Proof(device, at_ns, watched.liveness_s)
-            if watched.down:
-                watched.down = False
-                self._say(Trouble(device, ""))
-                for trouble in watched.lasting:
-                    self._say(trouble)
-            return
-        if watched.down or any(self._monitored_first(watched)):
-            return
-        watched.down = True
-        self._proofs[device] = Proof(device, at_ns, 0.0)
-        self._say(
-            Trouble(
-                device,
-                "opcua.all-nodes-bad",
-                "服务器在线，但这台机器的所有节点都是坏值。",
-                "the server is there, but all nodes of this machine are bad.",
-                "请检查服务器与机器之间的连接和机器电源。",
-                "Check the link between server and machine, and the machine's power.",
-            )
-        )
-
-    def _monitored_first(self, watched: _Watched) -> list[bool]:
-        return [m.first for m in self._monitored if m.watched is watched]
+        alive, awaited = self._watch.alive(), self._watch.awaited()
+        for number, watched in enumerate(self._watch.devices):
+            device = watched.device.id
+            if alive[number]:
+                self._proofs[device] = Proof(device, at_ns, watched.liveness_s)
+                if watched.is_down:
+                    watched.is_down = False
+                    self._telling.over(device, words.ALL_BAD)
+            elif not watched.is_down and not awaited[number]:
+                watched.is_down = True
+                self._proofs[device] = Proof(device, at_ns, 0.0)
+                self._telling.say(words.all_bad(device))
+        for device, since_ns in list(self._overflowed.items()):
+            if at_ns - since_ns > _OVERFLOW_SHOWN_NS:
+                del self._overflowed[device]
+                self._telling.over(device, words.OVERFLOW)
 
     def _lose(self, error: LinkError) -> None:
         if self._lost is not None:
             return
         self._lost = error
         at_ns = self._clock()
-        for watched in self._watched:
+        for watched in self._watch.devices:
             self._proofs[watched.device.id] = Proof(watched.device.id, at_ns, 0.0)
         self._news.set()
 
-    def _watch_certificates(self, session: Session, now_ns: int) -> None:
-        if now_ns >= session.certificates.due_ns:
-            for trouble in session.certificates.troubles(now_ns):
-                self._say(trouble)
+    # What people are told -----------------------------------------------------------------------
 
-    def _keep_saying(self, watched: _Watched, trouble: Trouble) -> None:
-        watched.lasting.append(trouble)
-        self._say(trouble)
+    def _tell_session(self, session: Session) -> None:
+        if session.unencrypted is not None:
+            self._telling.say(session.unencrypted)
+        for trouble in session.certificates.troubles(self._clock()):
+            self._telling.say(trouble, CERTIFICATE)
 
-    def _say(self, trouble: Trouble) -> None:
-        """Tell it once: a link that reconnects does not repeat what is known."""
-        if not trouble.code:
-            self._told = {told for told in self._told if told[0] != trouble.subject}
-        elif (trouble.subject, trouble.en) not in self._told:
-            self._told.add((trouble.subject, trouble.en))
-        else:
-            self._repeated.add(trouble.subject)
+    def _follow_refused(self, gone: Sequence[int], changes: Changes) -> None:
+        if not gone and not self._refused:
             return
-        self._repeated.add(trouble.subject)
-        self._troubles.append(trouble)
+        touched = set()
+        for handle in gone:
+            if handle not in self._refused:
+                (status,) = set(changes.status[changes.handle == handle][-1:].tolist())
+                self._refused[handle] = ua.StatusCode(status).name
+                touched.add(self._watch.number_of(handle))
+        for handle in [handle for handle in self._refused if self._watch.is_good(handle)]:
+            del self._refused[handle]
+            touched.add(self._watch.number_of(handle))
+        self._tell_refused(touched)
 
-    def _clear_what_is_over(self, told_before: set[tuple[str, str]]) -> None:
-        """After connecting: what an earlier session told and this one did not is over."""
-        for subject in {subject for subject, _ in told_before} - self._repeated:
-            self._say(Trouble(subject, ""))
+    def _tell_refused(self, numbers: Collection[int]) -> None:
+        for number in sorted(numbers):
+            device = self._watch.devices[number].device.id
+            nodes = [
+                (self._watch.items[handle].path, name)
+                for handle, name in self._refused.items()
+                if self._watch.number_of(handle) == number
+            ]
+            if nodes:
+                self._telling.say(words.nodes_refused(device, nodes, self._retry_s))
+            else:
+                self._telling.over(device, words.REFUSED)
+
+    def _tell_overflow(self, handles: Sequence[int], at_ns: int) -> None:
+        by_device: dict[str, list[str]] = {}
+        for handle in handles:
+            device = self._watch.device_of(handle).device.id
+            by_device.setdefault(device, []).append(self._watch.items[handle].path)
+        for device, paths in by_device.items():
+            if device not in self._overflowed:
+                self._telling.say(words.overflowed(device, paths, self._settings.queued))
+            self._overflowed[device] = at_ns
+
+    # Handing over -------------------------------------------------------------------------------
 
     def _count(self, reason: str, rows: int) -> None:
         self._shed[reason] = self._shed.get(reason, 0) + rows
 
+    def _keep_ready(self) -> None:
+        """Name the devices of what waits in the inbox, before others are watched."""
+        self._ready.extend((self._watch.devices[n].device.id, samples) for n, samples in self._inbox.take())
+
     def _has_news(self) -> bool:
-        return bool(len(self._inbox) or self._proofs or self._devices or self._troubles or self._shed)
+        return bool(len(self._inbox) or self._ready or self._proofs or self._devices or self._telling or self._shed)
 
     def _take(self) -> Batch:
+        self._keep_ready()
         batch = Batch(
-            samples=[(self._watched[number].device.id, samples) for number, samples in self._inbox.take()],
+            samples=self._ready,
             proofs=list(self._proofs.values()),
             devices=self._devices,
-            troubles=self._troubles,
+            troubles=self._telling.take(),
             shed=self._shed,
         )
-        self._proofs, self._devices, self._troubles, self._shed = {}, [], [], {}
+        self._ready, self._proofs, self._devices, self._shed = [], {}, [], {}
         return batch
 
 
-class Recognised(NamedTuple):
-    """The machines that belong to an entry, and what is wrong where there are none."""
-
-    entry: OpcuaEntry
-    profile: OpcuaProfile
-    machines: list[Machine]
-    trouble: Trouble | None = None
-
-
-async def recognise(space: AddressSpace, entries: Sequence[tuple[OpcuaEntry, OpcuaProfile]]) -> list[Recognised]:
-    """Machines by entry; a machine belongs to the first entry whose profile takes its class.
-
-    Raises LinkError where no entry finds any: the server may be starting still.
-    """
-    shown = await machines(space) if any(p.recognise == "machines" for _, p in entries) else []
-    found: list[Recognised] = []
-    free = list(shown)
-    for entry, profile in entries:
-        if profile.recognise == "nodes":
-            machine = await named_nodes(space, profile.nodes)
-            found.append(Recognised(entry, profile, [replace(machine, device_class=profile.device_class)]))
-            continue
-        taken = [m for m in free if not profile.classes or m.device_class in profile.classes]
-        free = [m for m in free if m not in taken]
-        trouble = None if taken else _nothing(entry, shown)
-        if len(taken) > _MOST_DEVICES_PER_ENTRY:
-            trouble = _too_many(entry, len(taken))
-        found.append(Recognised(entry, profile, taken[:_MOST_DEVICES_PER_ENTRY], trouble))
-    if not any(recognised.machines for recognised in found):
-        nothing = _nothing(entries[0][0], shown)
-        raise LinkError(nothing.code, nothing.zh, nothing.en, nothing.next_zh, nothing.next_en)
-    return found
-
-
-def device_ids(entry: OpcuaEntry, found: Sequence[Machine]) -> list[str]:
-    """The device id of each machine of an entry: the entry's where there is one, else `id/name`."""
-    if len(found) == 1:
-        return [entry.id]
-    return [f"{entry.id}/{name}" for name in device_names(found)]
-
-
-def describe(entry: OpcuaEntry, profile: OpcuaProfile, machine: Machine, device_id: str) -> Device:
-    """The device that a recognised machine is, as it is announced."""
-    energy = machine.counts_energy and profile.recognise == "machines"
-    return Device(
-        id=device_id,
-        entry=entry.id,
-        profile=entry.profile,
-        address=entry.address,
-        device_class=machine.device_class,
-        evidence=evidence_of(machine.identity),
-        tags=machine.tags,
-        liveness_s=profile.liveness_s,
-        identity=machine.identity,
-        carrier="electricity" if energy else profile.carrier,
-        unit="kWh" if energy else profile.unit,
-        direction="import" if energy else profile.direction,
-    )
-
-
-def evidence_of(identity: Identity) -> Evidence:
-    """Self-identified where the machine says who it is, else native: its own controller answers."""
-    said = identity.manufacturer or identity.serial or identity.product_uri
-    return Evidence.SELF_IDENTIFIED if said else Evidence.NATIVE
-
-
-def device_names(found: Sequence[Machine]) -> list[str]:
-    """A name for each machine of one entry: serial, else product URI, else browse path; never an order.
-
-    The first of these that is neither blank nor shared by two machines of the entry; where two share
-    even the browse path, it is followed by the node's identifier.
-    """
-    choices: list[Callable[[Machine], str]] = [
-        lambda m: m.identity.serial,
-        lambda m: m.identity.product_uri,
-        lambda m: m.path,
-        lambda m: f"{m.path}~{m.root.Identifier}",
+def _nodes_of(found: Sequence[Recognised]) -> list[tuple[object, ...]]:
+    """What tells one search's result from another's."""
+    return [
+        (r.entry.id, m.root, m.path, m.identity, m.tags, tuple((i.node, i.tag, i.slot) for i in m.items))
+        for r in found
+        for m in r.machines
     ]
-    names = []
-    for machine in found:
-        for choice in choices:
-            name = choice(machine)
-            if name and sum(choice(other) == name for other in found) == 1:
-                break
-        names.append(name.replace("/", "_"))
-    return names
-
-
-def _too_many(entry: OpcuaEntry, shown: int) -> Trouble:
-    most = _MOST_DEVICES_PER_ENTRY
-    return Trouble(
-        entry.id,
-        "opcua.too-many-machines",
-        f"服务器有 {shown} 台机器，一个条目最多 {most} 台，其余没有读取。",
-        f"the server shows {shown} machines; one entry takes {most}, the rest are not read.",
-        "请用 classes 不同的型号文件分成多个条目。",
-        "Split it into several entries with profiles of different classes.",
-    )
-
-
-def _nothing_to_read(device: Device) -> Trouble:
-    return Trouble(
-        device.id,
-        "opcua.nothing-to-read",
-        "这台机器没有给出状态、产量或电量，无法证明它已联网。",
-        "this machine gives neither state nor pieces nor energy, so nothing can prove it connected.",
-        "请在控制器上启用 MachineryItemState，或写一个指明节点的型号文件。",
-        "Switch on MachineryItemState in its controller, or write a profile that names its nodes.",
-    )
-
-
-def _nothing(entry: OpcuaEntry, shown: Sequence[Machine]) -> Trouble:
-    if shown:
-        seen = ", ".join(f"{m.path} ({m.device_class})" for m in shown)
-        return Trouble(
-            entry.id,
-            "opcua.no-machine-of-class",
-            f"服务器上的机器都不属于型号文件 {entry.profile} 的类别：{seen}。",
-            f"no machine on the server is of the classes of profile {entry.profile}: {seen}.",
-            "请改用 opcua-machinery。",
-            "Use the profile opcua-machinery.",
-        )
-    return Trouble(
-        entry.id,
-        "opcua.nothing-recognised",
-        f"在 {entry.address} 上没有找到配套规范的机器（Machines 与 DeviceSet 均为空）。",
-        f"no machine of a companion specification at {entry.address} (Machines and DeviceSet are empty).",
-        "运行 plantpulse-gateway browse 查看节点，为它写一个 recognise: nodes 的型号文件。",
-        "Run plantpulse-gateway browse to see its nodes and write a profile with recognise: nodes.",
-    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collectors.model import Samples
 
@@ -16,25 +18,38 @@ DEFAULT_LIMIT: Final = 100_000
 class Chunk(NamedTuple):
     """Rows of one publication as columns of equal length; `device` is the collector's own number."""
 
-    device: list[int]
-    tag: list[int]
-    value: list[float]
-    quality: list[int]
-    source_ns: list[int]
+    device: NDArray[np.int32]
+    tag: NDArray[np.uint16]
+    value: NDArray[np.float64]
+    """NaN exactly where quality is BAD."""
+    quality: NDArray[np.uint8]
+    source_ns: NDArray[np.int64]
     received_ns: int
 
     @classmethod
-    def empty(cls, received_ns: int) -> Chunk:
-        """No rows yet."""
-        return cls([], [], [], [], [], received_ns)
+    def of(cls, rows: Sequence[tuple[int, int, float, int, int]], received_ns: int) -> Chunk:
+        """From rows of (device, tag, value, quality, source_ns)."""
+        device, tag, value, quality, source_ns = zip(*rows, strict=True) if rows else ((),) * 5
+        return cls(
+            np.array(device, np.int32),
+            np.array(tag, np.uint16),
+            np.array(value, np.float64),
+            np.array(quality, np.uint8),
+            np.array(source_ns, np.int64),
+            received_ns,
+        )
 
-    def add(self, device: int, tag: int, value: float, quality: int, source_ns: int) -> None:
-        """Append one row. `value` is NaN exactly where quality is BAD."""
-        self.device.append(device)
-        self.tag.append(tag)
-        self.value.append(value)
-        self.quality.append(quality)
-        self.source_ns.append(source_ns)
+
+def together(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks of one reception as one."""
+    return Chunk(
+        np.concatenate([c.device for c in chunks]),
+        np.concatenate([c.tag for c in chunks]),
+        np.concatenate([c.value for c in chunks]),
+        np.concatenate([c.quality for c in chunks]),
+        np.concatenate([c.source_ns for c in chunks]),
+        chunks[0].received_ns,
+    )
 
 
 class Inbox:
@@ -52,7 +67,7 @@ class Inbox:
 
     def put(self, chunk: Chunk) -> None:
         """Add a publication, dropping the oldest where there is no room."""
-        if not chunk.tag:
+        if not len(chunk.tag):
             return
         self._chunks.append(chunk)
         self._rows += len(chunk.tag)
@@ -67,14 +82,13 @@ class Inbox:
             return []
         chunks, self._rows = list(self._chunks), 0
         self._chunks.clear()
-        device = np.array([d for chunk in chunks for d in chunk.device], np.int64)
+        received_ns = np.repeat([c.received_ns for c in chunks], [len(c.tag) for c in chunks]).astype(np.int64)
+        device, tag, value, quality, source_ns, _ = together(chunks)
+        if device[0] == device[-1] and (device == device[0]).all():
+            return [(int(device[0]), Samples(tag, value, quality, source_ns, received_ns))]
         order = np.argsort(device, kind="stable")
-        tag = np.array([t for chunk in chunks for t in chunk.tag], np.uint16)[order]
-        value = np.array([v for chunk in chunks for v in chunk.value], np.float64)[order]
-        quality = np.array([q for chunk in chunks for q in chunk.quality], np.uint8)[order]
-        source_ns = np.array([s for chunk in chunks for s in chunk.source_ns], np.int64)[order]
-        received_ns = np.repeat([c.received_ns for c in chunks], [len(c.tag) for c in chunks]).astype(np.int64)[order]
-        device = device[order]
+        device, tag, value, quality = device[order], tag[order], value[order], quality[order]
+        source_ns, received_ns = source_ns[order], received_ns[order]
         starts = np.flatnonzero(np.diff(device, prepend=-1))
         ends = np.append(starts[1:], len(device))
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +13,14 @@ from collectors.strict_yaml import StrictModel
 from metrics.record import MachineState
 
 StateWord = Literal["unknown", "running", "idle", "fault", "off"]
+Deadband = Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+_LEAST_QUEUED: Final = 2
+_MOST_QUEUED: Final = 10_000
 STATE_OF_WORD: Final = {state.name.lower(): state for state in MachineState}
+
+
+def _default_deadbands() -> dict[str, float | str]:
+    return {"power": 0.01}
 
 
 class SubscriptionSettings(StrictModel):
@@ -20,19 +28,33 @@ class SubscriptionSettings(StrictModel):
 
     publishing_s: Annotated[float, Field(ge=0.05, le=60)] = 0.5
     sampling_s: Annotated[float, Field(ge=0.0, le=60)] = 0.5
-    queue: Annotated[int, Field(ge=1, le=10_000)] = 10
-    """Values that the server keeps per node between two publications."""
+    queue: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Values that the server is asked to keep per node; 0: what a cut of `bridge_s` takes."""
+    bridge_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """A cut this long loses nothing where the server keeps queues as long as it is asked to."""
+    deadband: dict[str, Deadband] = Field(default_factory=_default_deadbands)
+    """By tag: a change too small to report, in the tag's unit, or "1%" of the node's range (EURange)."""
+    mode: Literal["subscribe", "poll"] = "subscribe"
+    """`poll` reads every `publishing_s`, for a server whose subscriptions cannot be relied on."""
     keep_alive_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
     """Longest silence of a living server: it answers at least this often."""
 
     @model_validator(mode="after")
     def _queue_holds_one_publication(self) -> Self:
-        if self.sampling_s and self.queue < self.publishing_s / self.sampling_s:
+        if self.queue and self.sampling_s and self.queue < self.publishing_s / self.sampling_s:
             raise ValueError(
                 "queue 至少为 publishing_s ÷ sampling_s，否则丢值。",
                 "queue must be at least publishing_s / sampling_s, or values are lost.",
             )
         return self
+
+    @property
+    def queued(self) -> int:
+        """Queue size to ask for: at least what one publication, and a cut that is to be bridged, can hold."""
+        if self.queue:
+            return self.queue
+        held_s = max(self.publishing_s, self.bridge_s)
+        return min(_MOST_QUEUED, max(_LEAST_QUEUED, math.ceil(held_s / (self.sampling_s or self.publishing_s))))
 
 
 class NodeTag(StrictModel):

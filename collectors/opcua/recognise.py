@@ -22,6 +22,7 @@ from collectors.opcua.states import (
     of_channels,
     of_item_state,
 )
+from collectors.opcua.values import Convert, Scaled
 from metrics.record import MachineState
 
 DI: Final = UA + "DI/"
@@ -39,7 +40,6 @@ _MACHINES: Final = (MACHINERY, 1001)
 _DEVICE_SET: Final = (DI, 5001)
 
 Derive = Callable[[Sequence[float | None]], MachineState | None]
-Convert = Callable[[Any], float]
 
 
 def _unit_id(code: str) -> int:
@@ -177,7 +177,7 @@ async def named_nodes(space: AddressSpace, nodes: Iterable[NodeTag]) -> Machine:
             parts.state(_state_of_words(words), [(found, float)])
         else:
             tag = Tag(named.tag, named.unit, named.role, named.modulus)
-            parts.tag(tag, found, _scaled(named.scale, 1.0))
+            parts.tag(tag, found, Scaled(named.scale, 1.0))
     root = ua.NodeId(ua.ObjectIds.ObjectsFolder)
     return Machine(
         root, "", "plc", Identity(), tuple(parts.tags), tuple(parts.items), parts.derive, tuple(parts.troubles)
@@ -332,13 +332,13 @@ async def _counters(space: AddressSpace, nodes: list[Found], parts: _Parts) -> N
             continue
         per_kwh = await _per_unit(space, nodes, energy, _PER_KWH)
         if per_kwh is not None:
-            parts.tag(Tag("energy_import", "kWh", Role.QUANTITY), energy, _scaled(1.0, per_kwh))
+            parts.tag(Tag("energy_import", "kWh", Role.QUANTITY), energy, Scaled(1.0, per_kwh))
             break
     power = _main(variables, _POWER_NAME, parts)
     if power is not None:
         per_kw = await _per_unit(space, nodes, power, _PER_KW)
         if per_kw is not None:
-            parts.tag(Tag("power", "kW", Role.POWER), power, _scaled(1.0, per_kw))
+            parts.tag(Tag("power", "kW", Role.POWER), power, Scaled(1.0, per_kw))
     pieces = next((n for n in variables if n.name == _PARTS_NAME), None)
     if pieces is not None:
         (data_type,) = await space.read([pieces.node], ua.AttributeIds.DataType)
@@ -380,8 +380,3 @@ async def _per_unit(space: AddressSpace, nodes: list[Found], variable: Found, ta
         if isinstance(information, ua.EUInformation):
             return table.get(information.UnitId)
     return _DEFAULT_UNIT.get(variable.name)
-
-
-def _scaled(factor: float, divisor: float) -> Convert:
-    # dividing by 1000 gives the nearest number, multiplying by 0.001 does not always
-    return lambda value: float(value) * factor / divisor

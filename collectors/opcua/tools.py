@@ -13,8 +13,8 @@ from asyncua import ua
 from collectors.findings import Found, ToolReading
 from collectors.model import Clock, ConfigError, Quality, Trouble
 from collectors.opcua.address_space import AddressSpace
-from collectors.opcua.collector import device_ids, device_names, evidence_of, recognise
 from collectors.opcua.config import BEST, OpcuaEntry
+from collectors.opcua.devices import device_ids, device_names, evidence_of, recognise
 from collectors.opcua.factory import access_to
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.recognise import Machine, machines
@@ -183,7 +183,7 @@ def _looking(state_folder: Path, login: Login) -> Access:
 @asynccontextmanager
 async def _space(address: str, seconds: float, access: Access, clock: Clock, say: Say) -> AsyncIterator[AddressSpace]:
     quieten_asyncua()
-    session = Session(address, access, clock, lambda error: None)
+    session = Session(address, access, clock)
     try:
         async with asyncio.timeout(seconds):
             await session.connect()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from asyncua import Server
 
-from collectors.model import Batch, Device, Proof, Samples, Trouble
+from collectors.model import Batch, Device, LinkError, Proof, Samples, Trouble
 from collectors.opcua.collector import OpcuaCollector
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.profile import OpcuaProfile
@@ -18,12 +18,14 @@ from collectors.opcua.session import quieten_asyncua
 from simulators.ledger import Ledger
 from simulators.opcua_nodesets import TypeSpace, type_space
 from simulators.opcua_server import OpcuaMachines, listening_port, stop_server, typed_server
+from simulators.opcua_subscriptions import NO_LIMITS, Faults, ServerLimits
 from simulators.physics import Machine
 
 quieten_asyncua()
 
 PATIENCE_S: Final = 10.0
 PERIOD_S: Final = 0.1
+NEVER_S: Final = 1e9
 FAST: Final = 30
 """Machine seconds per second: energy and pieces move while a test looks."""
 
@@ -39,7 +41,7 @@ def profile(**changed: Any) -> OpcuaProfile:
         "title_en": "test",
         "source": {"document": "a test"},
         "liveness_s": 3,
-        "subscription": {"publishing_s": 0.1, "sampling_s": 0.05, "queue": 20, "keep_alive_s": 0.4},
+        "subscription": {"publishing_s": 0.1, "sampling_s": 0.05, "keep_alive_s": 0.4},
     }
     return OpcuaProfile.model_validate(given | changed)
 
@@ -48,9 +50,17 @@ def entry(address: str, *, entry_id: str = "cell", name: str = "opcua-machinery"
     return OpcuaEntry(id=entry_id, profile=name, address=address, security="none")
 
 
-def collector(address: str, *, limit: int = 100_000, **changed: Any) -> OpcuaCollector:
-    """A collector of one entry `cell`; its clock is real time."""
-    return OpcuaCollector([(entry(address), profile(**changed))], time.time_ns, limit=limit)
+def collector(
+    address: str, *, limit: int = 100_000, retry_s: float = 300.0, tolerance_s: float = NEVER_S, **changed: Any
+) -> OpcuaCollector:
+    """A collector of one entry `cell`; its clock is real time, and it does not mind that the machines' is not."""
+    return OpcuaCollector(
+        [(entry(address), profile(**changed))],
+        time.time_ns,
+        limit=limit,
+        retry_s=retry_s,
+        clock_tolerance_s=tolerance_s,
+    )
 
 
 VENDOR_NAMESPACES: Final = ("urn:vendor:plc", "urn:vendor:other")
@@ -88,9 +98,11 @@ async def serving(*machines: Machine, ledger: Ledger | None = None, **options: A
 
 
 @asynccontextmanager
-async def plain_server(types: TypeSpace | None = None) -> AsyncIterator[tuple[Server, Callable[[], str]]]:
+async def plain_server(
+    types: TypeSpace | None = None, *, limits: ServerLimits = NO_LIMITS, faults: Faults | None = None
+) -> AsyncIterator[tuple[Server, Callable[[], str]]]:
     """A server to which the test adds its own nodes before `address()` is first asked for."""
-    server = await typed_server(types or type_space(), 0)
+    server = await typed_server(types or type_space(), 0, limits=limits, faults=faults)
     await server.start()
     port = listening_port(server)
     try:
@@ -131,6 +143,29 @@ class Seen:
             while not enough(self):
                 self.add(await self._source.read())
         return self
+
+    async def through(self, enough: Callable[[Seen], bool], within_s: float = PATIENCE_S) -> list[LinkError]:
+        """Read until there is enough, connecting again after every lost link, as the gateway does, only sooner."""
+        errors: list[LinkError] = []
+        async with asyncio.timeout(within_s):
+            while not enough(self):
+                try:
+                    self.add(await self._source.read())
+                except LinkError as error:
+                    errors.append(error)
+                    await self._source.close()
+                    await self._again()
+        return errors
+
+    async def _again(self) -> None:
+        while True:
+            try:
+                await self._source.connect()
+            except LinkError:
+                await self._source.close()
+                await asyncio.sleep(0.1)  # the pause of a runner
+            else:
+                return
 
     def forget(self) -> None:
         """Look only at what comes from now on; devices stay known."""

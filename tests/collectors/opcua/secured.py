@@ -78,7 +78,7 @@ def collector_of(
 @asynccontextmanager
 async def session(address: str, how: Access, clock: Callable[[], int] = time.time_ns) -> AsyncIterator[Session]:
     """An open session, closed at the end."""
-    opened = Session(address, how, clock, lambda error: None)
+    opened = Session(address, how, clock)
     try:
         await opened.connect()
         yield opened

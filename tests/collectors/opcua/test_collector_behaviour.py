@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from asyncua import ua
@@ -15,7 +13,6 @@ from collectors.model import LinkError, Quality
 from collectors.opcua.collector import OpcuaCollector
 from metrics.record import MachineState
 from simulators.ledger import Ledger
-from simulators.opcua_server import OpcuaMachines
 from tests.collectors.opcua.plants import (
     PERIOD_S,
     VENDOR_NAMESPACES,
@@ -28,6 +25,7 @@ from tests.collectors.opcua.plants import (
     serving,
     watching,
 )
+from tests.collectors.opcua.relay import cuttable
 
 CNC_1, CNC_2, ROBOT = "cell/SN-cnc-1", "cell/SN-cnc-2", "cell/SN-robot-1"
 
@@ -213,7 +211,7 @@ async def test_a_trouble_is_told_once_and_cleared_by_the_session_in_which_it_is_
 
 
 async def test_a_server_that_falls_silent_is_noticed_though_the_connection_stands() -> None:
-    async with serving(machine("cnc-1")) as plant, _relay(plant) as relay:
+    async with serving(machine("cnc-1")) as plant, cuttable(plant.address) as relay:
         taken = collector(relay.address)
         async with watching(taken) as seen:
             await seen.until(lambda s: "cell" in s.samples)
@@ -249,56 +247,3 @@ async def test_no_session_is_left_behind_on_the_server() -> None:
             await taken.read()
             await taken.close()
         await eventually(lambda: plant.sessions == 0)
-
-
-class Relay:
-    """Bytes between a client and a server; `mute` holds back what the server says."""
-
-    def __init__(self, target_port: int) -> None:
-        self.mute = False
-        self._target_port = target_port
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def address(self) -> str:
-        assert self._server is not None
-        return f"opc.tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
-        for source, sink, heard in ((reader, to_server, False), (from_server, writer, True)):
-            task = asyncio.create_task(self._pass_on(source, sink, heard))
-            self._tasks.add(task)
-
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, heard: bool) -> None:
-        try:
-            while data := await source.read(65536):
-                if not (heard and self.mute):
-                    sink.write(data)
-                    await sink.drain()
-        except ConnectionError:
-            pass
-        finally:
-            sink.close()
-
-
-@asynccontextmanager
-async def _relay(plant: OpcuaMachines) -> AsyncIterator[Relay]:
-    relay = Relay(int(plant.address.rpartition(":")[2]))
-    await relay.start()
-    try:
-        yield relay
-    finally:
-        await relay.stop()

@@ -8,10 +8,7 @@ from collectors.opcua.inbox import Chunk, Inbox
 
 
 def chunk(received_ns: int, *rows: tuple[int, int, float]) -> Chunk:
-    made = Chunk.empty(received_ns)
-    for device, tag, value in rows:
-        made.add(device, tag, value, 0, received_ns - 5)
-    return made
+    return Chunk.of([(device, tag, value, 0, received_ns - 5) for device, tag, value in rows], received_ns)
 
 
 def test_rows_come_out_by_device_in_the_order_of_arrival() -> None:
@@ -42,6 +39,6 @@ def test_beyond_the_limit_the_oldest_publications_go_and_are_counted() -> None:
 
 def test_an_empty_publication_is_no_news() -> None:
     inbox = Inbox()
-    inbox.put(Chunk.empty(1))
+    inbox.put(Chunk.of([], 1))
     assert len(inbox) == 0
     assert inbox.take() == []

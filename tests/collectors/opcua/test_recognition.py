@@ -12,7 +12,8 @@ from asyncua import Server, ua
 
 from collectors.model import ConfigError, Identity, LinkError, Role
 from collectors.opcua import tools
-from collectors.opcua.collector import OpcuaCollector, device_names
+from collectors.opcua.collector import OpcuaCollector
+from collectors.opcua.devices import device_names
 from collectors.opcua.recognise import Machine as Recognised
 from metrics.record import Evidence, MachineState
 from simulators.opcua_instances import Instances
