@@ -35,6 +35,11 @@ class DeviceEntry(StrictModel):
     password_file: Path | None = None
     ca_file: Path | None = None
 
+    @property
+    def link(self) -> str:
+        """The name of the link over which it is read, or how that name begins."""
+        return self.address
+
     @field_validator("address")
     @classmethod
     def _known_scheme(cls, address: str) -> str:

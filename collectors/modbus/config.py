@@ -68,3 +68,8 @@ class ModbusEntry(DeviceEntry):
     def link_address(self) -> LinkAddress:
         """The address taken apart."""
         return parse_address(self.address)
+
+    @property
+    def link(self) -> str:
+        """The name of the link over which it is read, port and all."""
+        return self.link_address.url

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -146,16 +147,68 @@ async def test_scan_and_read_answer_in_the_agreed_form(station: ModbusStation) -
     assert reading["received_time"].endswith("Z")
 
 
-async def test_probe_says_which_device_answers(station: ModbusStation, tmp_path: Path) -> None:
+async def test_probe_says_which_device_answers_who_it_is_and_how_long_each_step_took(
+    station: ModbusStation, tmp_path: Path
+) -> None:
     code, out, err = await invoke_beside("probe", "--config", str(plant_file(tmp_path, station.address)), "--json")
     assert code == 0, err
     (result,) = json.loads(out)
-    assert result["ok"] is True
-    assert result["devices"][0]["values"]["energy_import"] >= 0
+    assert set(result) == {"id", "address", "profile", "ok", "steps", "devices", "troubles"}
+    assert (result["ok"], result["troubles"]) == (True, [])
+    assert [step["step"] for step in result["steps"]] == ["connect", "answer", "values"]
+    assert all(0 <= step["seconds"] < 15 for step in result["steps"])
+    (device,) = result["devices"]
+    assert (device["id"], device["class"], device["evidence"]) == ("meter-main", "meter-electricity", "native")
+    assert (device["identity"]["manufacturer"], device["identity"]["model"]) == ("Eastron", "SDM630")
+    assert device["values"]["energy_import"] >= 0
+
+
+@pytest.fixture
+async def plc() -> AsyncIterator[ModbusStation]:
+    machine = Machine("moulding-1", "moulding", manufacturer="示例机械", model="SM-160")
+    made = ModbusStation({3: ("moulding-plc", machine)}, Ledger())
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_probe_shows_people_what_a_device_says_of_itself_and_its_units(
+    plc: ModbusStation, tmp_path: Path
+) -> None:
+    path = plant_file(tmp_path, plc.address)
+    path.write_text(path.read_text().replace("eastron-sdm630", "plc-moulding"))
+    code, out, err = await invoke_beside("probe", "--config", str(path))
+    assert code == 0, err
+    assert "✓ meter-main" in out
+    assert "示例机械 SM-160 (self-identified)" in out
+    assert re.search(r"power [\d.]+ kW", out)
+    assert re.search(r"连接 / connected \d+\.\d\d s", out)
+
+
+async def test_probe_of_a_silent_unit_tells_cause_and_next_step_in_both_languages(
+    station: ModbusStation, tmp_path: Path
+) -> None:
     silent = plant_file(tmp_path, station.address, unit=9)
     code, out, _ = await invoke_beside("probe", "--config", str(silent), "--seconds", "1")
     assert code == 1
     assert "✗ meter-main" in out
+    assert "检查电源" in out
+    code, out, _ = await invoke_beside("probe", "--config", str(silent), "--seconds", "5", "--json")
+    assert code == 1
+    (result,) = json.loads(out)
+    (trouble,) = result["troubles"]
+    assert trouble["code"] == "modbus.unit-silent"
+    assert all(trouble[key] for key in ("zh", "en", "next_zh", "next_en"))
+    assert [step["seconds"] is None for step in result["steps"]] == [False, True, True]
+
+
+async def test_probe_of_a_dead_address_says_so_at_its_entry_however_the_address_is_written(tmp_path: Path) -> None:
+    path = plant_file(tmp_path, "modbus-tcp://127.0.0.1")
+    code, out, _ = await invoke_beside("probe", "--config", str(path), "--seconds", "10")
+    assert code == 1
+    assert "modbus-tcp://127.0.0.1:502 拒绝连接" in out
+    assert "检查端口号" in out
+    assert "连接 / connected -" in out
 
 
 async def test_run_until_sigterm_delivers_everything(station: ModbusStation, tmp_path: Path) -> None:
