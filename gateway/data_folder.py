@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -25,8 +25,10 @@ _log = structlog.get_logger("gateway")
 
 
 @asynccontextmanager
-async def opened(config: PlantConfig) -> AsyncIterator[OutboxThread]:
+async def opened(config: PlantConfig, waiting_for_disk: Callable[[], None]) -> AsyncIterator[OutboxThread]:
     """Hold the data folder and open its outbox, waiting for a disk that cannot be used; released at the end.
+
+    `waiting_for_disk` is called before every wait.
 
     Raises OutboxError.
     """
@@ -44,6 +46,7 @@ async def opened(config: PlantConfig) -> AsyncIterator[OutboxThread]:
                     folder = str(config.gateway.data_dir)
                     _log.error("the data folder cannot be used: waiting", folder=folder, error=str(error))
                 waiting = True
+            waiting_for_disk()
             await asyncio.sleep(DISK_RETRY_S)
         try:
             yield thread

@@ -14,8 +14,10 @@ from gateway.account import Row
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.intake import Intake
 from gateway.outbox import OutboxThread
+from gateway.supervision import name_of
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
+from gateway.watchdog import Progress
 from gateway.windows import Windows
 
 LOOK_AHEAD_NS: Final = 600 * NS_PER_S
@@ -35,18 +37,22 @@ class Keeper:
         uplink: Uplink,
         troubles: Troubles,
         clock: TimeLine,
+        progress: Progress,
         *,
-        checkpoint_s: float,
         rows: Sequence[Row] = (),
     ) -> None:
         self._windows, self._intake, self._thread = windows, intake, thread
         self._uplink, self._troubles, self._clock = uplink, troubles, clock
-        self._interval_ns = round(checkpoint_s * NS_PER_S)
+        self._progress = progress
+        self._interval_ns = round(progress.checkpoint_s * NS_PER_S)
         self._due_ns = clock() + self._interval_ns
         self._days_due_ns = 0
+        self._ack_error = ""
         self.unwritten: list[Row] = list(rows)
         """Closed records that are not in the outbox yet."""
         self.records_written = 0
+        self.is_safe = False
+        """Whether this run has written a checkpoint."""
         self.days_to_full: float | None = None
         """How long the outbox lasts, in days; None where nobody knows."""
 
@@ -58,6 +64,7 @@ class Keeper:
         if now_ns >= min(self._due_ns, self._intake.acks_due_ns):
             await self.write(now_ns)
             self._due_ns = now_ns + self._interval_ns
+        self._progress.turned(self._windows.next_due_ns(), now_ns)
 
     async def close_short(self, now_ns: int) -> None:
         """Close all windows now and write them."""
@@ -77,12 +84,15 @@ class Keeper:
                 written = 0
                 await self._thread.call(outbox.save_checkpoint, blob)
         except sqlite3.Error as error:  # a full or broken disk does not end the process
+            self._progress.written()
             self._intake.give_back(acks)
             self._troubles.report(outbox_troubles.not_writable(error))
             if (surplus := len(self.unwritten) - MAX_UNWRITTEN_ROWS) > 0:
                 del self.unwritten[:surplus]
                 self._windows.shed["disk_not_writable"] += surplus
             return
+        self._progress.written()
+        self.is_safe = True
         self._troubles.clear(outbox_troubles.DISK)
         if outbox.salvaged is not None:
             self._troubles.report(outbox_troubles.damaged(outbox.salvaged))
@@ -95,8 +105,10 @@ class Keeper:
         for ack in acks:
             try:
                 ack()
-            except Exception:  # noqa: BLE001 (the samples are safe; the link tells of its own trouble)
-                _log.exception("acknowledgement failed")
+            except Exception as error:  # noqa: BLE001 (the samples are safe; the link tells of its own trouble)
+                if name_of(error) != self._ack_error:
+                    _log.exception("acknowledgement failed")
+                self._ack_error = name_of(error)
 
     async def _look_ahead(self, now_ns: int) -> None:
         """How long the outbox lasts; told when it is less than a week while the county is away."""

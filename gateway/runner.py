@@ -26,6 +26,7 @@ from gateway.status import Status
 from gateway.supervision import supervise
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
+from gateway.watchdog import Progress, Watchdog
 from gateway.windows import Windows
 
 TICK_S: Final = 0.25
@@ -52,9 +53,11 @@ class Gateway:
     windows: Windows
     links: Sequence[Link]
     options: Options
+    watchdog: Watchdog
     rows: Sequence[Row] = ()
     """Records of windows that were closed before the start."""
     troubles: Troubles = field(default_factory=Troubles)
+    progress: Progress = field(init=False)
     uplink: Uplink = field(init=False)
     intake: Intake = field(init=False)
     keeper: Keeper = field(init=False)
@@ -63,6 +66,7 @@ class Gateway:
     _shown: Any = None
 
     def __post_init__(self) -> None:
+        self.progress = Progress(self.config.gateway.checkpoint_s)
         self.uplink = Uplink(
             self.config.uplink,
             self.config.site,
@@ -83,7 +87,7 @@ class Gateway:
             self.uplink,
             self.troubles,
             self.clock,
-            checkpoint_s=self.config.gateway.checkpoint_s,
+            self.progress,
             rows=self.rows,
         )
         self.status = Status(
@@ -140,6 +144,9 @@ class Gateway:
                 self._shown = shown
                 self.uplink.presence_changed()
             await self.keeper.tick(now_ns)
+            if self.keeper.is_safe:
+                self.watchdog.ready()
+            self.watchdog.feed(self.progress)
             if (
                 self.options.seconds is not None
                 and self.intake.first_sample_ns
@@ -148,6 +155,7 @@ class Gateway:
                 self.stop()
 
     async def _finish(self) -> int:
+        self.watchdog.stopping()
         now_ns = self.clock()
         devices = self.windows.presence(now_ns)
         delivered = True
@@ -176,14 +184,21 @@ async def run(
     `links` makes the collectors; by default those of the configured entries. Raises OutboxError,
     FileError, ConfigError before anything is connected.
     """
-    clock = TimeLine()
+    clock, watchdog = TimeLine(), Watchdog()
+
+    def waiting_for_disk() -> None:
+        # Waiting is all that can be done: a supervisor that starts the process again would not help.
+        watchdog.ready()
+        watchdog.status("the data folder cannot be used: waiting")
+        watchdog.feed(Progress(config.gateway.checkpoint_s))
+
     made = links(clock) if links is not None else make_links(config, clock)
-    async with data_folder.opened(config) as thread:
+    async with data_folder.opened(config, waiting_for_disk) as thread:
         saved = data_folder.read_checkpoint(thread.outbox)
         if saved is not None:
             clock.start_no_earlier((saved.saved_ms + 1) * 1_000_000)
         windows, rows = data_folder.open_windows(thread.outbox, saved, config, clock)
-        gateway = Gateway(config, clock, thread, windows, made, options or Options(), rows)
+        gateway = Gateway(config, clock, thread, windows, made, options or Options(), watchdog, rows)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.stop)
