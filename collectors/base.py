@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from collectors.model import Batch
 
@@ -19,6 +19,10 @@ class Collector(Protocol):
     """The link's address, without user or password: shown to people, unique in a gateway."""
     reconnect_s: float
     """Pause before the next `connect` after a lost link (Modbus, MQTT 2 s; OPC UA 5 s), jittered by the runner."""
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Ids of the configured entries that it reads."""
 
     async def connect(self) -> None:
         """Open the link. LinkError: later, with back-off. ConfigError: stop this one, tell the operator."""
@@ -42,4 +46,21 @@ class AsksSilentDevices(Protocol):
 
         `device`: id of a device or of an entry; blank: every silent one of this link. Returns how many silent
         units that concerns; 0 where the device answers or is not of this link. Call it from the collector's loop.
+        """
+
+
+@runtime_checkable
+class TakesEntries(Protocol):
+    """A collector that goes on with other entries without letting go of its link."""
+
+    async def adopt(self, fresh: Any, changed: frozenset[str]) -> bool:
+        """Read from now on what `fresh` was made to read: a collector of the same kind and link, never connected.
+
+        The runner calls it between two reads of a connected collector. `changed`: ids of entries that are new,
+        gone or different. All others keep what they have: poll times, subscriptions, births, identities. What
+        is held of a changed entry is dropped and counted in `shed` (`entry_changed`); its devices come anew in
+        `devices` of a later batch.
+
+        False, with nothing done, where the link itself is to be another one (login, certificate, line
+        settings): the runner closes this collector and connects `fresh`. LinkError: the link is lost.
         """

@@ -134,6 +134,8 @@ class Account:
         self.announcement = 0
         self.serial = ""
         self.device: Device | None = None
+        self.ended_ns = 0
+        """Since when it is no longer configured: it ends with the window that holds this; 0 while it is."""
         self.watched: list[Span] = []
         self.proven: list[Span] = []
         self.withdrawn_ns = 0
@@ -173,6 +175,19 @@ class Account:
     def unwatch(self, from_ns: int, to_ns: int = OPEN_END) -> None:
         """The gateway was not watching in this time."""
         cut(self.watched, from_ns, to_ns)
+
+    def end(self, at_ns: int) -> None:
+        """The device is no longer configured: nothing is watched or proven any more."""
+        if not self.ended_ns:
+            self.ended_ns = at_ns
+            self.unwatch(at_ns)
+            self.withdraw(at_ns)
+
+    def begin_again(self, now_ns: int) -> None:
+        """The device is configured again, before its last window was written."""
+        if self.ended_ns:
+            self.ended_ns = 0
+            self.watch(now_ns)
 
     def describe(self, device: Device, now_ns: int) -> None:
         """Take over what was found at the address. Another serial number starts new counter chains."""

@@ -201,7 +201,7 @@ def resume(saved: SavedWindows, windows: Windows, now_ns: int) -> None:
 
     What was open stays open; the time between the checkpoint and now is not observed; no proof, and so
     no state, reaches over it; counters go on, their next difference spans the hole. An entry that is
-    no longer configured is left out. The windows must be of the checkpoint's length, or the
+    no longer configured ends with its open windows. The windows must be of the checkpoint's length, or the
     checkpoint's windows all closed (`close_old`).
     """
     length = windows.window_s
@@ -210,12 +210,13 @@ def resume(saved: SavedWindows, windows: Windows, now_ns: int) -> None:
     for account in windows.accounts.values():
         account.closed_ns = windows.closed_ns
     for device in saved.accounts:
-        if device.entry not in windows.entries:
-            continue
         account = windows.accounts.get(device.id) or windows.open(device.id, device.entry, now_ns)
         _restore(account, device, saved.saved_ms)
         for start_s in list(account.tallies):
             account.tallies[start_s].flags |= int(Flag.RESUMED)
+        if device.entry not in windows.entries:
+            account.end(saved.saved_ms * _MS)
+            continue
         account.flag(saved.saved_ms * _MS, Flag.RESUMED)
         account.flag(now_ns, Flag.RESUMED)
     saved_ids = {device.id for device in saved.accounts}

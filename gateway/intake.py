@@ -33,13 +33,9 @@ class Intake:
         *,
         found: Callable[[], None],
     ) -> None:
-        self._config, self._clock, self._thread, self._windows, self._troubles = (
-            config,
-            clock,
-            thread,
-            windows,
-            troubles,
-        )
+        self.config = config
+        """The configuration that runs: what an entry proposes goes into announcements."""
+        self._clock, self._thread, self._windows, self._troubles = clock, thread, windows, troubles
         self._found = found
         self._unannounced: dict[str, Device] = {}
         self._acks: list[Callable[[], None]] = []
@@ -92,7 +88,7 @@ class Intake:
         """The number of what the device says of itself; 0 while the disk does not take it."""
         outbox = self._thread.outbox
         try:
-            number = await self._thread.call(outbox.announced.add, announcement(device, self._config, now_ns))
+            number = await self._thread.call(outbox.announced.add, announcement(device, self.config, now_ns))
         except sqlite3.Error as error:
             self._troubles.report(outbox_troubles.not_writable(error))
             self._unannounced[device.id] = device

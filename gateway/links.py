@@ -18,6 +18,16 @@ class Link:
     protocol: str
     collector: Collector
 
+    @property
+    def name(self) -> str:
+        """The link's address, unique in a gateway."""
+        return self.collector.link
+
+    @property
+    def entries(self) -> frozenset[str]:
+        """Ids of the entries that it reads."""
+        return frozenset(self.collector.entries)
+
 
 def make_links(config: PlantConfig, clock: Clock, *, looking: bool = False) -> list[Link]:
     """The collectors of every configured entry; imports only the protocols in use.

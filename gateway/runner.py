@@ -20,8 +20,10 @@ from gateway.config import PlantConfig
 from gateway.intake import Intake
 from gateway.keeper import Keeper
 from gateway.link_loop import LinkLoop
+from gateway.link_set import LinkSet
 from gateway.links import Link, make_links
 from gateway.outbox import OutboxThread
+from gateway.reload import Reloader
 from gateway.status import Status
 from gateway.supervision import supervise
 from gateway.troubles import Troubles
@@ -51,7 +53,8 @@ class Gateway:
     clock: TimeLine
     thread: OutboxThread
     windows: Windows
-    links: Sequence[Link]
+    make_links: Callable[[PlantConfig], Sequence[Link]]
+    first_links: Sequence[Link]
     options: Options
     watchdog: Watchdog
     rows: Sequence[Row] = ()
@@ -61,6 +64,8 @@ class Gateway:
     uplink: Uplink = field(init=False)
     intake: Intake = field(init=False)
     keeper: Keeper = field(init=False)
+    links: LinkSet = field(init=False)
+    reloader: Reloader = field(init=False)
     status: Status = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _shown: Any = None
@@ -90,6 +95,18 @@ class Gateway:
             self.progress,
             rows=self.rows,
         )
+        self.links = LinkSet(lambda link: LinkLoop(link, self.intake, self.windows, self.troubles, self.clock))
+        self.reloader = Reloader(
+            self.config,
+            self.make_links,
+            self.links,
+            self.windows,
+            self.intake,
+            self.uplink,
+            self.troubles,
+            self.watchdog,
+            self.clock,
+        )
         self.status = Status(
             self.config.site, self.clock, self.windows, self.intake, self.keeper, self.uplink, self.troubles
         )
@@ -103,24 +120,21 @@ class Gateway:
         await self.uplink.open()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(
-                        LinkLoop(link, self.intake, self.windows, self.troubles, self.clock).run(),
-                        name=link.collector.link,
-                    )
-                    for link in self.links
-                ]
+                self.links.start(group, self.first_links)
                 parts = {
                     "ingest": self.uplink.run_ingest,
                     "live": self.uplink.run_live,
                     "standstill": lambda: clock_watch.watch_standstill(self.windows, self.clock),
                 }
+                if self.config.file.is_file():
+                    parts["reload"] = self.reloader.run
                 if (path := self.options.status_file) is not None:
                     parts["status"] = lambda: self.status.show(path)
-                tasks += [
+                tasks = [
                     group.create_task(supervise(name, work, self.troubles), name=name) for name, work in parts.items()
                 ]
                 await self._keep()
+                self.links.end()
                 for task in tasks:
                     task.cancel()
             return await self._finish()
@@ -177,11 +191,11 @@ class Gateway:
 async def run(
     config: PlantConfig,
     options: Options | None = None,
-    links: Callable[[Clock], Sequence[Link]] | None = None,
+    links: Callable[[PlantConfig, Clock], Sequence[Link]] = make_links,
 ) -> int:
     """Run a gateway until it is stopped; returns the exit code.
 
-    `links` makes the collectors; by default those of the configured entries. Raises OutboxError,
+    `links` makes the collectors of a configuration; it is called again when the file changes. Raises OutboxError,
     FileError, ConfigError before anything is connected.
     """
     clock, watchdog = TimeLine(), Watchdog()
@@ -192,18 +206,29 @@ async def run(
         watchdog.status("the data folder cannot be used: waiting")
         watchdog.feed(Progress(config.gateway.checkpoint_s))
 
-    made = links(clock) if links is not None else make_links(config, clock)
+    made = links(config, clock)
     async with data_folder.opened(config, waiting_for_disk) as thread:
         saved = data_folder.read_checkpoint(thread.outbox)
         if saved is not None:
             clock.start_no_earlier((saved.saved_ms + 1) * 1_000_000)
         windows, rows = data_folder.open_windows(thread.outbox, saved, config, clock)
-        gateway = Gateway(config, clock, thread, windows, made, options or Options(), watchdog, rows)
+        gateway = Gateway(
+            config,
+            clock,
+            thread,
+            windows,
+            lambda changed: links(changed, clock),
+            made,
+            options or Options(),
+            watchdog,
+            rows,
+        )
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.stop)
         try:
             return await gateway.run()
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)

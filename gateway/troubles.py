@@ -39,6 +39,11 @@ class Troubles:
         """The subject is well."""
         self.report(Trouble(subject, ""))
 
+    def forget(self, subject: str) -> None:
+        """A device (with all its `subject/…`) or a link is no longer there."""
+        for known in [known for known in self._open if known == subject or known.startswith(f"{subject}/")]:
+            self.clear(known)
+
     def listed(self) -> list[Trouble]:
         """All open troubles, by subject."""
         return [self._open[subject] for subject in sorted(self._open)]

@@ -41,6 +41,8 @@ class Windows:
         self.accounts: dict[str, Account] = {}
         self.closed_ns = now_ns // NS_PER_S // window_s * window_s * NS_PER_S
         self.shed: Counts[str] = Counts()
+        self._announced: dict[str, int] = {}
+        """Announcement of every device that was ended: its last records still name it."""
         for entry in self.entries:
             self.open(entry, entry, now_ns)
 
@@ -55,12 +57,33 @@ class Windows:
     def remember(self, device_id: str, announcement: int, serial: str, now_ns: int) -> None:
         """A device of an earlier run: its records go on while it is silent, if it is still configured."""
         entry = device_id.split("/", 1)[0]
-        if entry not in self.entries:
-            return
-        account = self.accounts.get(device_id) or self.open(device_id, entry, now_ns)
+        account = self.accounts.get(device_id)
+        if account is None:
+            if entry not in self.entries:
+                return
+            account = self.open(device_id, entry, now_ns)
         account.announcement, account.serial = announcement, serial
         if device_id != entry and entry in self.accounts and self.accounts[entry].announcement == 0:
             del self.accounts[entry]
+
+    def configure(self, entries: Iterable[str], changed: frozenset[str], now_ns: int) -> None:
+        """Keep the accounts of these entries from now on.
+
+        A new entry gets a placeholder; the devices of one that is gone end with their open window; those of
+        a changed one take no samples until they are introduced again, for their tags may be others.
+        """
+        self.entries = tuple(entries)
+        for account in self.accounts.values():
+            if account.entry not in self.entries:
+                account.end(now_ns)
+            else:
+                account.begin_again(now_ns)
+                if account.entry in changed:
+                    account.device = None
+        served = {account.entry for account in self.accounts.values()}
+        for entry in self.entries:
+            if entry not in served:
+                self.open(entry, entry, now_ns)
 
     def introduce(self, device: Device, announcement: int, now_ns: int) -> bool:
         """Take in a device that was found. False where its entry is not configured or is full."""
@@ -75,7 +98,16 @@ class Windows:
             if placeholder is not None and placeholder.device is None and placeholder.announcement == 0:
                 account.watched = list(placeholder.watched)
                 del self.accounts[device.entry]
+        for other in self.accounts.values():
+            # an entry is one device of its own name or several of longer ones: what it was before ends
+            if (
+                other.entry == device.entry
+                and other.device is None
+                and (other.id == other.entry) != (device.id == device.entry)
+            ):
+                other.end(now_ns)
         account.announcement = announcement
+        account.begin_again(now_ns)
         account.describe(device, now_ns)
         return True
 
@@ -87,14 +119,14 @@ class Windows:
             if proof.lasts_s:
                 live.add(proof.device)
             account = self.accounts.get(proof.device)
-            if account is None:
+            if account is None or account.ended_ns:
                 self.shed["unknown_device_proof"] += 1
             else:
                 account.prove(proof)
         accepted = 0
         for device_id, columns in samples:
             account = self.accounts.get(device_id)
-            if account is None or account.device is None:
+            if account is None or account.device is None or account.ended_ns:
                 self.shed["unknown_device"] += len(columns)
                 continue
             late, unknown = account.take(columns, device_id in live)
@@ -164,11 +196,18 @@ class Windows:
         if end_ns <= self.closed_ns:
             return []
         rows: list[Row] = []
+        ended: list[Account] = []
         for account in self.accounts.values():
             rows.extend(account.supplements)
             rows.extend(account.row(start_s, now_ns, flags) for start_s in account.due_starts(end_ns))
             account.close(end_ns)
+            if 0 < account.ended_ns <= end_ns:
+                ended.append(account)
         self.closed_ns = end_ns
+        for account in ended:
+            rows += self._late([account], now_ns)
+            self._announced[account.id] = account.announcement
+            del self.accounts[account.id]
         rows.sort(key=lambda row: row.start)
         return rows
 
@@ -178,7 +217,10 @@ class Windows:
 
     def _batch(self, rows: Sequence[Row]) -> tuple[list[DeviceRef], Records]:
         index = {device: i for i, device in enumerate(dict.fromkeys(row.device for row in rows))}
-        refs = [DeviceRef(d, self.accounts[d].announcement if d in self.accounts else 0) for d in index]
+        refs = [
+            DeviceRef(d, self.accounts[d].announcement if d in self.accounts else self._announced.get(d, 0))
+            for d in index
+        ]
         columns = {
             c.name: np.array(
                 [index[row.device] if c.name == "device" else getattr(row, c.name) for row in rows], np.dtype(c.dtype)
@@ -194,6 +236,8 @@ class Windows:
         found = []
         for device_id in sorted(self.accounts):
             account = self.accounts[device_id]
+            if account.ended_ns:
+                continue
             connected, state, since_ns = account.presence(now_ns)
             found.append(DevicePresence(device_id, connected, STATE_NAMES[state], since_ns, account.last_proof_ns))
         return found

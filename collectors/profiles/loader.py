@@ -107,11 +107,15 @@ def names(site_folders: Sequence[Path] = ()) -> Iterator[str]:
     yield from sorted(found)
 
 
+def path_of(name: str, site_folders: Sequence[Path] = ()) -> Path | None:
+    """The file of a profile; None where there is none."""
+    paths = (folder / f"{name}.yaml" for folder in (*site_folders, BUILT_IN))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _find(name: str, site_folders: Sequence[Path]) -> Located:
-    for folder in (*site_folders, BUILT_IN):
-        path = folder / f"{name}.yaml"
-        if path.is_file():
-            return read(path)
+    if (path := path_of(name, site_folders)) is not None:
+        return read(path)
     known = ", ".join(names(site_folders))
     raise FileError(
         [

@@ -67,7 +67,7 @@ config = PlantConfig(file=folder / "p", site="g-1", gateway=GatewayConfig(data_d
     entries={"modbus": (DeviceEntry(id="m-1", profile="p", address="modbus-tcp://h:1"),)})
 data_folder.DISK_RETRY_S = 0.1
 made = []
-def links(clock):
+def links(config, clock):
     made.append(ScriptedCollector(steady(), clock))
     return [Link("modbus", made[0])]
 async def until(condition):

@@ -32,7 +32,7 @@ def main() -> int:
         entries={"modbus": tuple(DeviceEntry(id=d, profile="p", address="modbus-tcp://h:1") for d in DEVICES)},
     )
 
-    def links(clock: Clock) -> list[Link]:
+    def links(_: PlantConfig, clock: Clock) -> list[Link]:
         machine = steady(origin_s)
         return [Link("modbus", ScriptedCollector(machine, clock, device_id=d, period_s=0.02)) for d in DEVICES]
 

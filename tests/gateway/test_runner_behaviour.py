@@ -42,7 +42,7 @@ async def running(
             started.append(self)
             return await super().run()
 
-    def links(clock: Clock) -> list[Link]:
+    def links(_: PlantConfig, clock: Clock) -> list[Link]:
         made.extend(make(clock))
         return [Link("modbus", collector) for collector in made]
 

@@ -1,0 +1,191 @@
+"""Hot reload: a plant's file or profile that changes is applied while the gateway runs, device by device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collectors.model import Clock, CollectorError, Trouble
+from collectors.strict_yaml import FileError
+from gateway import applied
+from gateway.applied import Applied, Differences
+from gateway.config import PlantConfig, load
+from gateway.intake import Intake
+from gateway.link_set import LinkSet
+from gateway.links import Link
+from gateway.troubles import Troubles
+from gateway.uplink import Uplink
+from gateway.watchdog import Watchdog
+from gateway.windows import Windows
+
+LOOK_S: Final = 2.0
+"""How often file and folders are looked at; a change is read once it has stood still for one look."""
+REFUSED: Final = "config"
+RESTART: Final = "config/restart"
+_MAX_TOLD: Final = 3
+_log = structlog.get_logger("gateway")
+
+MakeLinks = Callable[[PlantConfig], Sequence[Link]]
+Marks = dict[str, tuple[int, int, int]]
+
+
+class Reloader:
+    """Watches the files of a configuration and applies what changes. `run` is its task.
+
+    A configuration that cannot be used leaves the running one as it is, and is a shown trouble. Keys
+    that need a restart keep their running value, and are told.
+    """
+
+    def __init__(
+        self,
+        config: PlantConfig,
+        make_links: MakeLinks,
+        links: LinkSet,
+        windows: Windows,
+        intake: Intake,
+        uplink: Uplink,
+        troubles: Troubles,
+        watchdog: Watchdog,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        """The configuration that runs."""
+        self.applied = applied.describe(config, clock())
+        self.reloads = 0
+        self._make_links, self._links, self._windows, self._intake = make_links, links, windows, intake
+        self._uplink, self._troubles, self._watchdog, self._clock = uplink, troubles, watchdog, clock
+        self._asked = asyncio.Event()
+        self._seen = _marks(config)
+
+    def ask(self) -> None:
+        """Read the file now, changed or not (SIGHUP)."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Keep what runs in the data folder; look at the files until cancelled."""
+        await self._keep()
+        waiting: Marks | None = None
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._asked.wait()
+            marks = await asyncio.to_thread(_marks, self.config)
+            if not self._asked.is_set() and marks != waiting:
+                waiting = marks if marks != self._seen else None
+                continue
+            if self._asked.is_set() or waiting is not None:
+                asked, self._seen, waiting = self._asked.is_set(), marks, None
+                self._asked.clear()
+                if asked:
+                    self._watchdog.reloading()
+                try:
+                    await self.reload()
+                finally:
+                    if asked:
+                        self._watchdog.reloaded()
+
+    async def reload(self) -> Differences | None:
+        """Read the file and apply it. Returns what that changed; None where it cannot be used."""
+        try:
+            wanted = await asyncio.to_thread(load, self.config.file)
+            config = wanted.model_copy(
+                update={
+                    "site": self.config.site,
+                    "uplink": self.config.uplink,
+                    "gateway": self.config.gateway.model_copy(
+                        update={"profile_folders": wanted.gateway.profile_folders}
+                    ),
+                }
+            )
+            links = await asyncio.to_thread(self._make_links, config)
+            described = await asyncio.to_thread(applied.describe, config, self._clock())
+            asked_for = await asyncio.to_thread(applied.describe, wanted, self._clock())
+        except (FileError, CollectorError) as error:
+            self._troubles.report(_refused(self.config.file, error))
+            return None
+        self._troubles.clear(REFUSED)
+        self._troubles.report(_needs_restart(applied.differences(described, asked_for)))
+        found = applied.differences(self.applied, described)
+        if found:
+            await self._apply(config, described, links, found)
+        return found
+
+    async def _apply(self, config: PlantConfig, described: Applied, links: Sequence[Link], found: Differences) -> None:
+        self.config = self._intake.config = config
+        self.applied = described
+        for entry in [*found.removed, *found.changed]:
+            self._troubles.forget(entry)
+        self._windows.configure(config.entry_ids, found.touched, self._clock())
+        changes = await self._links.apply(links, found.touched)
+        for name in changes.ended:
+            self._troubles.forget(name)
+        self._uplink.presence_changed()
+        self.reloads += 1
+        _log.info(
+            "configuration applied",
+            added=found.added,
+            removed=found.removed,
+            changed=sorted(found.changed),
+            links_started=changes.started,
+            links_changed=changes.changed,
+            links_ended=changes.ended,
+        )
+        await self._keep()
+
+    async def _keep(self) -> None:
+        try:
+            await asyncio.to_thread(applied.save, self.applied, self.config.gateway.data_dir)
+        except OSError as error:
+            _log.warning("the configuration that runs cannot be kept", error=str(error))
+
+
+def _marks(config: PlantConfig) -> Marks:
+    """What tells that a file is another one: modification time, size, inode, by path."""
+    paths = [config.file, *(p for folder in config.gateway.profile_folders for p in sorted(folder.glob("*.yaml")))]
+    marks: Marks = {}
+    for path in paths:
+        with suppress(OSError):
+            found = path.stat()
+            marks[str(path)] = found.st_mtime_ns, found.st_size, found.st_ino
+    return marks
+
+
+def _refused(file: Path, error: FileError | CollectorError) -> Trouble:
+    if isinstance(error, FileError):
+        told = error.problems[:_MAX_TOLD]
+        more = len(error.problems) - len(told)
+        zh = "；".join(f"第 {p.line} 行 {p.key} = {p.value}：{p.zh}" for p in told) + (
+            f"；另有 {more} 处" if more else ""
+        )
+        en = "; ".join(f"line {p.line}: {p.key} = {p.value}: {p.en}" for p in told) + (
+            f"; and {more} more" if more else ""
+        )
+    else:
+        zh, en = error.zh, error.en
+    return Trouble(
+        REFUSED,
+        "config_refused",
+        f"新的工厂文件不能使用，继续按原来的配置运行：{zh}",
+        f"the new file cannot be used; the gateway goes on with the old one: {en}",
+        f"改正后自动生效；先用 plantpulse-gateway check --config {file} 检查。",
+        f"Correct it, it is read again by itself; plantpulse-gateway check --config {file} shows every problem.",
+    )
+
+
+def _needs_restart(found: Differences) -> Trouble:
+    if not found.restart:
+        return Trouble(RESTART, "")
+    keys = ", ".join(f"{key}: {before} → {after}" for key, (before, after) in found.restart.items())
+    return Trouble(
+        RESTART,
+        "restart_needed",
+        f"以下改动重启后才生效：{keys}。其余改动已生效。",
+        f"these changes take effect with a restart: {keys}. All others are in force.",
+        "请在合适的时候重启网关：systemctl restart plantpulse-gateway。",
+        "Restart the gateway when it suits: systemctl restart plantpulse-gateway.",
+    )
