@@ -93,10 +93,17 @@ def run(
 
 
 @app.command()
-def check(config: ConfigOption, as_json: JsonOption = False) -> None:
+def check(
+    config: ConfigOption,
+    diff: Annotated[
+        bool, typer.Option(help="与正在运行的配置比较 / compare with what the gateway runs, or ran last")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """检查工厂文件，不连接任何设备 / Check the plant's file; connects to nothing."""
     from collectors.model import CollectorError
     from collectors.strict_yaml import FileError
+    from gateway import applied
     from gateway.clock import TimeLine
     from gateway.links import make_links
 
@@ -105,6 +112,8 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
         links = make_links(plant, TimeLine())
     except (FileError, CollectorError) as error:
         fail(error, as_json)
+    running = applied.load(plant.gateway.data_dir) if diff else None
+    found = applied.differences(running, applied.describe(plant, 0)) if running is not None else None
     if as_json:
         print_json(
             {
@@ -116,12 +125,25 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
                     for e in entries
                 ],
                 "links": [link.collector.link for link in links],
+                **({"diff": None if found is None else found.as_json()} if diff else {}),
             }
         )
         return
     count = len(plant.entry_ids)
     print(f"{config}: 没有问题，{count} 个设备条目，{len(links)} 条链路。")
     print(f"{config}: no problem; {count} device entries, {len(links)} links.")
+    if not diff:
+        return
+    if found is None:
+        print(f"{plant.gateway.data_dir}: 还没有网关用这个数据文件夹运行过，无从比较。")
+        print(f"{plant.gateway.data_dir}: no gateway has run with this data folder; there is nothing to compare with.")
+    elif not found:
+        print("与正在运行的配置相同。/ the same as what the gateway runs.")
+    else:
+        print("与正在运行的配置相比（+ 新增，- 移除，~ 改动，! 需重启）：")
+        print("compared with what the gateway runs (+ new, - gone, ~ changed, ! needs a restart):")
+        for line in found.as_text():
+            print(f"  {line}")
 
 
 @app.command()

@@ -97,11 +97,7 @@ class Keeper:
         if outbox.salvaged is not None:
             self._troubles.report(outbox_troubles.damaged(outbox.salvaged))
         self.unwritten = self.unwritten[len(rows) :]
-        await self._intake.introduce_again()
         self.records_written += written
-        if written:
-            self._uplink.wake()
-            await self._look_ahead(now_ns)
         for ack in acks:
             try:
                 ack()
@@ -109,6 +105,10 @@ class Keeper:
                 if name_of(error) != self._ack_error:
                     _log.exception("acknowledgement failed")
                 self._ack_error = name_of(error)
+        await self._intake.introduce_again()
+        if written:
+            self._uplink.wake()
+            await self._look_ahead(now_ns)
 
     async def _look_ahead(self, now_ns: int) -> None:
         """How long the outbox lasts; told when it is less than a week while the county is away."""

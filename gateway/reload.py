@@ -27,6 +27,8 @@ LOOK_S: Final = 2.0
 """How often file and folders are looked at; a change is read once it has stood still for one look."""
 REFUSED: Final = "config"
 RESTART: Final = "config/restart"
+REFUSED_AGAIN_LOOKS: Final = 10
+"""A refused file is tried again after so many looks: what it lacked may lie in a file that it names."""
 _MAX_TOLD: Final = 3
 _log = structlog.get_logger("gateway")
 
@@ -60,6 +62,7 @@ class Reloader:
         self._make_links, self._links, self._windows, self._intake = make_links, links, windows, intake
         self._uplink, self._troubles, self._watchdog, self._clock = uplink, troubles, watchdog, clock
         self._asked = asyncio.Event()
+        self._is_refused = False
         self._seen = _marks(config)
 
     def ask(self) -> None:
@@ -69,17 +72,20 @@ class Reloader:
     async def run(self) -> None:
         """Keep what runs in the data folder; look at the files until cancelled."""
         await self._keep()
-        waiting: Marks | None = None
+        changing: Marks | None = None
+        looks = 0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._asked.wait()
+            looks += 1
             marks = await asyncio.to_thread(_marks, self.config)
-            if not self._asked.is_set() and marks != waiting:
-                waiting = marks if marks != self._seen else None
+            asked = self._asked.is_set()
+            if not asked and marks != (changing or self._seen):
+                changing = marks  # it may still be written
                 continue
-            if self._asked.is_set() or waiting is not None:
-                asked, self._seen, waiting = self._asked.is_set(), marks, None
+            if asked or changing is not None or (self._is_refused and looks >= REFUSED_AGAIN_LOOKS):
+                self._seen, changing, looks = marks, None, 0
                 self._asked.clear()
                 if asked:
                     self._watchdog.reloading()
@@ -107,7 +113,9 @@ class Reloader:
             asked_for = await asyncio.to_thread(applied.describe, wanted, self._clock())
         except (FileError, CollectorError) as error:
             self._troubles.report(_refused(self.config.file, error))
+            self._is_refused = True
             return None
+        self._is_refused = False
         self._troubles.clear(REFUSED)
         self._troubles.report(_needs_restart(applied.differences(described, asked_for)))
         found = applied.differences(self.applied, described)

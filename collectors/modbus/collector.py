@@ -21,7 +21,7 @@ from collectors.modbus.identification import identity_from, identity_of, identit
 from collectors.modbus.link import Link, SilentError
 from collectors.modbus.outgoing import Outgoing
 from collectors.modbus.plan import Request
-from collectors.model import Batch, Clock, LinkError, Proof, Trouble
+from collectors.model import Batch, Clock, Device, LinkError, Proof, Trouble
 
 RECONNECT_S: Final = 2.0
 _LONGEST_WAIT_NS: Final = 1_000_000_000
@@ -73,12 +73,9 @@ class ModbusCollector:
         self._devices = tuple(devices)
         self._clock = clock
         self._sleep = sleep
-        self._gap_s = max(link.frame_gap_s, *(d.profile.timing.request_gap_ms / 1000 for d in devices))
-        self._connect_pause_s = max(d.profile.timing.connect_pause_ms for d in devices) / 1000
         self._todo: deque[_Progress] = deque()
         self._to_identify: deque[PolledDevice] = deque()
         self._probed = True
-        self._period_ns = min(s.every_ns for d in devices for s in d.schedules)
         self._asked_for: set[int] = set()
         self._announced = self._told_of_name = False
         self._failure: LinkError | None = None
@@ -86,8 +83,21 @@ class ModbusCollector:
         self._late_frames = 0
         self._busy_ns = 0
         """Time that the requests of this cycle took."""
-        self._cycle_ns = self._estimated_cycle_ns()
         self._overloads = 0
+        self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Take pauses, period and the estimate of a cycle from the devices that are polled."""
+        timings = [unit.profile.timing for unit in self._devices]
+        self._gap_s = max(self._link.frame_gap_s, *(timing.request_gap_ms / 1000 for timing in timings))
+        self._connect_pause_s = max(timing.connect_pause_ms for timing in timings) / 1000
+        self._period_ns = min(s.every_ns for unit in self._devices for s in unit.schedules)
+        self._cycle_ns = self._estimated_cycle_ns()
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Ids of the entries behind this link."""
+        return tuple(unit.entry.id for unit in self._devices)
 
     async def connect(self) -> None:
         """Open the link. LinkError: later, with back-off. ConfigError: a person must act."""
@@ -123,6 +133,35 @@ class ModbusCollector:
                 await self._step()
             except LinkError as failure:
                 self._failure = failure
+
+    async def adopt(self, fresh: ModbusCollector, changed: frozenset[str]) -> bool:
+        """Poll the units of `fresh` from now on (see `collectors.base.TakesEntries`)."""
+        if not self._link.is_like(fresh._link):
+            return False
+        kept = {unit.entry.id: unit for unit in self._devices if unit.entry.id not in changed}
+        breakers = {unit.entry.unit: unit.breaker for unit in kept.values()}
+        gone = [unit for unit in self._devices if unit.entry.id not in kept]
+        now_ns = self._clock()
+        units: list[PolledDevice] = []
+        found: list[Device] = []
+        for unit in fresh._devices:
+            known = kept.get(unit.entry.id)
+            if known is None:
+                known = unit
+                known.breaker = breakers.setdefault(unit.entry.unit, unit.breaker)
+                for schedule in known.schedules:
+                    schedule.due_ns = now_ns
+                found += known.devices
+            units.append(known)
+        self._devices = tuple(units)
+        self._todo = deque(progress for progress in self._todo if progress.device not in gone)
+        self._to_identify = deque(unit for unit in self._to_identify if unit not in gone)
+        self._asked_for -= {unit.entry.unit for unit in gone}
+        self._outgoing.forget({device.id for unit in gone for device in unit.devices})
+        if self._announced and found:
+            self._outgoing.devices(found, now_ns)
+        self._keep_pace()
+        return True
 
     async def close(self) -> None:
         """Let go of the link. Safe twice, safe after a failed connect."""

@@ -63,6 +63,10 @@ class Link:
         self.reopened = 0
         """How often the link was started afresh because what it carried could not be trusted."""
 
+    def is_like(self, other: Link) -> bool:
+        """Whether another link leads to the same place in the same way."""
+        return self.address == other.address and (self.address.kind == "tcp" or self._serial == other._serial)
+
     @property
     def late_frames(self) -> int:
         """Replies that came after their request had been given up; dropped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from collectors.model import Batch, Device, Proof, Samples, Trouble
@@ -58,6 +59,15 @@ class Outgoing:
     def count(self, reason: str, number: int = 1) -> None:
         """Something that was dropped."""
         self._shed[reason] = self._shed.get(reason, 0) + number
+
+    def forget(self, devices: Collection[str]) -> None:
+        """Drop what is held of devices that are read in another way from now on; their samples are counted."""
+        if dropped := sum(len(samples) for device, samples in self._samples if device in devices):
+            self.count("entry_changed", dropped)
+        self._samples = [(device, samples) for device, samples in self._samples if device not in devices]
+        self._proofs = [proof for proof in self._proofs if proof.device not in devices]
+        self._devices = [device for device in self._devices if device.id not in devices]
+        self._troubles = [trouble for trouble in self._troubles if trouble.subject not in devices]
 
     def hand_over(self) -> Batch:
         """All of it, and begin anew."""

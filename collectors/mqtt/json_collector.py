@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,9 @@ _ACK_WITHIN_S: Final = 0.7
 """By MQTT 3.1.1, where that limit holds: with the runner's own ticks the acknowledgement comes within a second."""
 _THROTTLE_FORGOTTEN_NS: Final = 60_000_000_000
 
+Source = JsonDevice | JsonFamily
+"""What reads one entry."""
+
 
 class JsonCollector:
     """A collector (see `collectors.base.Collector`) of one broker's JSON devices.
@@ -41,21 +45,16 @@ class JsonCollector:
     def __init__(
         self,
         settings: Settings,
-        sources: Sequence[JsonDevice | JsonFamily],
+        sources: Sequence[Source],
         clock: Clock,
         memory: SessionMemory | None = None,
         inbox: Inbox | None = None,
     ) -> None:
         self.link = str(settings.address)
-        self._devices = [source for source in sources if isinstance(source, JsonDevice)]
-        self._families = [source for source in sources if isinstance(source, JsonFamily)]
         self._clock = clock
         self._memory = memory
         self._broker = BrokerConnection(settings, clock, inbox)
-        self._by_topic: dict[str, list[JsonDevice]] = {}
-        for device in self._devices:
-            self._listen_to(device)
-        self._filters = list(dict.fromkeys([*self._by_topic, *(t for f in self._families for t in f.topics)]))
+        self._serve(sources)
         self._handed_over: dict[int, None] = {}
         self._unacknowledged = 0
         self._throttled_ns = 0
@@ -65,6 +64,51 @@ class JsonCollector:
         self._announced = False
         self._connected_before = False
         self._shed: dict[str, int] = {}
+
+    def _serve(self, sources: Sequence[Source]) -> None:
+        """Read these devices, and those of families that are known already."""
+        self._sources = tuple(sources)
+        self._devices = [source for source in sources if isinstance(source, JsonDevice)]
+        self._families = [source for source in sources if isinstance(source, JsonFamily)]
+        self._by_topic: dict[str, list[JsonDevice]] = {}
+        for device in [*self._devices, *(d for family in self._families for d in family.members.values())]:
+            self._listen_to(device)
+        self._filters = list(dict.fromkeys(topic for source in sources for topic in source.topics))
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Ids of the entries that name this broker."""
+        return tuple(_entry_of(source) for source in self._sources)
+
+    async def adopt(self, fresh: JsonCollector, changed: frozenset[str]) -> bool:
+        """Read the entries of `fresh` from now on (see `collectors.base.TakesEntries`): only the filters of
+        changed entries are subscribed to or given up."""
+        if self._broker.settings != replace(fresh._broker.settings, client_id=self._broker.settings.client_id):
+            return False
+        before = {_entry_of(source): source for source in self._sources}
+        sources: list[Source] = []
+        for source in fresh._sources:
+            entry = _entry_of(source)
+            sources.append(source if entry in changed else before.get(entry, source))
+        kept = {topic for source in sources if _entry_of(source) not in changed for topic in source.topics}
+        given_up = [topic for topic in self._filters if topic not in kept]
+        self._serve(sources)
+        self._found = [device for device in self._found if device.device.entry not in changed]
+        self._broker.unsubscribe(given_up)  # a filter asked for anew brings its retained messages anew
+        if self._memory is not None:
+            self._memory.store(self._filters)
+        await self._subscribe([topic for topic in self._filters if topic not in kept])
+        self._announced = False
+        return True
+
+    async def _subscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe, and tell of every entry whose topics the broker refuses. Raises LinkError."""
+        refused = set(await self._broker.subscribe(filters))
+        for source in self._sources:
+            asked = [topic for topic in source.topics if topic in filters]
+            if asked:
+                lacking = ", ".join(topic for topic in asked if topic in refused)
+                self._note(_entry_of(source), "mqtt.topic-refused", lacking)
 
     async def connect(self) -> None:
         """Open the link and subscribe. Raises LinkError, ConfigError."""
@@ -76,11 +120,7 @@ class JsonCollector:
         if self._connected_before and not self._broker.session_present:
             self._count("session_lost", 1)
         self._unacknowledged = 0
-        refused = set(await self._broker.subscribe(self._filters))
-        wanted = [(device.device.entry, device.topics) for device in self._devices]
-        for entry, topics in [*wanted, *((family.entry, family.topics) for family in self._families)]:
-            lacking = [topic for topic in topics if topic in refused]
-            self._note(entry, "mqtt.topic-refused", ", ".join(lacking))
+        await self._subscribe(self._filters)
         self._announced = False
         self._connected_before = True
 
@@ -260,6 +300,10 @@ class JsonCollector:
     def _take_news(self) -> list[Trouble]:
         news, self._news = self._news, []
         return news
+
+
+def _entry_of(source: Source) -> str:
+    return source.device.entry if isinstance(source, JsonDevice) else source.entry
 
 
 _BROKEN: Final = object()

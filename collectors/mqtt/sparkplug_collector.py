@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -48,23 +49,54 @@ class SparkplugHost:
         self._linked = False
         self._out = Outcome()
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Ids of the entries of this broker's edge nodes."""
+        return tuple(node.entry for node in self._nodes.values())
+
+    async def adopt(self, fresh: SparkplugHost, changed: frozenset[str]) -> bool:
+        """Read the edge nodes of `fresh` from now on (see `collectors.base.TakesEntries`): nodes that did not
+        change keep their births; new ones are asked for theirs."""
+        settings = replace(fresh._broker.settings, client_id=self._broker.settings.client_id)
+        if (self._broker.settings, self._state_topic) != (settings, fresh._state_topic):
+            return False
+        before, self._nodes = (
+            self._nodes,
+            {key: node if node.entry in changed else self._nodes.get(key, node) for key, node in fresh._nodes.items()},
+        )
+        self._broker.unsubscribe(
+            [topic for key, node in before.items() if self._nodes.get(key) is not node for topic in node.topics]
+        )
+        fresh_nodes = [node for key, node in self._nodes.items() if before.get(key) is not node]
+        await self._subscribe(fresh_nodes)
+        self._start(fresh_nodes)
+        return True
+
+    async def _subscribe(self, nodes: Sequence[EdgeNode], *more: str) -> None:
+        """Subscribe to what nodes say, and to more topics; tell of what the broker refuses. Raises LinkError."""
+        refused = await self._broker.subscribe([*(topic for node in nodes for topic in node.topics), *more])
+        for node in nodes:
+            lacking = ", ".join(topic for topic in refused if topic in node.topics)
+            self._out.troubles.extend(node.notices.note(node.entry, "mqtt.topic-refused", lacking))
+
+    def _start(self, nodes: Sequence[EdgeNode]) -> None:
+        """Ask nodes for their births."""
+        now_ns = self._clock()
+        for node in nodes:
+            node.start(now_ns)
+            self._tick(node, now_ns)
+
     async def connect(self) -> None:
         """Open the link, announce the host, subscribe, ask for births. Raises LinkError, ConfigError."""
         self._state_ms = self._clock() // _NS_PER_MS
         will = Will(self._state_topic, self._state(online=False)) if self._state_topic else None
         await self._broker.open(will)
-        topics = [topic for node in self._nodes.values() for topic in node.topics]
-        refused = await self._broker.subscribe([*topics, *([self._state_topic] if self._state_topic else [])])
         self._out = Outcome()
-        for node in self._nodes.values():
-            lacking = ", ".join(topic for topic in refused if topic in node.topics)
-            self._out.troubles.extend(node.notices.note(node.entry, "mqtt.topic-refused", lacking))
+        nodes = list(self._nodes.values())
+        await self._subscribe(nodes, *([self._state_topic] if self._state_topic else []))
         self._announce()
         self._linked = True
-        now_ns = self._clock()
-        for node in self._nodes.values():
-            node.start(now_ns)
-            self._tick(node, now_ns)
+        self._start(nodes)
 
     async def read(self) -> Batch:
         """Whatever has arrived or fallen due. Raises LinkError once the link is lost and its proofs withdrawn."""

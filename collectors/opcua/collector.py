@@ -90,6 +90,11 @@ class OpcuaCollector:
         self._shed: dict[str, int] = {}
 
     @property
+    def entries(self) -> tuple[str, ...]:
+        """Ids of the entries that name this server."""
+        return tuple(entry.id for entry, _ in self._entries)
+
+    @property
     def devices(self) -> list[Device]:
         """The devices of the present session."""
         return [watched.device for watched in self._watch.devices]

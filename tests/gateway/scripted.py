@@ -52,6 +52,7 @@ class ScriptedCollector:
         liveness_s: float = 3.0,
     ) -> None:
         self.link = f"scripted://{device_id}"
+        self.entries = (device_id.split("/")[0],)
         self.machine, self.clock, self.period_s = machine, clock, period_s
         self.device = device(device_id, liveness_s=liveness_s)
         self.fail: list[Exception] = []

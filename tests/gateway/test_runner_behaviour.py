@@ -20,6 +20,7 @@ from gateway.outbox import OutboxError
 from gateway.runner import Gateway, Options
 from metrics.record import Flag
 from tests.gateway.county_stub import CountyStub
+from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
 from tests.gateway.test_uplink import until
 
@@ -33,31 +34,15 @@ async def running(
     make: Callable[[Clock], Sequence[ScriptedCollector]],
     **options: Any,
 ) -> AsyncIterator[tuple[Gateway, list[ScriptedCollector], asyncio.Task[int]]]:
-    """A gateway until the block ends; then it is stopped in order."""
+    """A gateway over scripted machines until the block ends; then it is stopped in order."""
     made: list[ScriptedCollector] = []
-    started: list[Gateway] = []
-
-    class Kept(Gateway):
-        async def run(self) -> int:
-            started.append(self)
-            return await super().run()
 
     def links(_: PlantConfig, clock: Clock) -> list[Link]:
         made.extend(make(clock))
         return [Link("modbus", collector) for collector in made]
 
-    monkeypatch.setattr(runner, "Gateway", Kept)
-    task = asyncio.create_task(runner.run(config, Options(**options), links))
-    try:
-        await until(lambda: started or task.done())
-        if task.done():
-            task.result()
-        yield started[0], made, task
-        started[0].stop()
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with gateway_of(config, monkeypatch, links, **options) as (gateway, task):
+        yield gateway, made, task
 
 
 def one(clock: Clock) -> list[ScriptedCollector]:
@@ -288,7 +273,7 @@ async def test_a_data_folder_serves_one_process_only(
     config = plant(county.url)
     async with running(config, monkeypatch, one):
         with pytest.raises(OutboxError, match="another gateway process"):
-            await runner.run(config, Options(), lambda clock: [])
+            await runner.run(config, Options(), lambda config, clock: [])
     async with running(config, monkeypatch, one) as (gateway, _, _):
         await until(lambda: gateway.intake.samples["modbus"])
 

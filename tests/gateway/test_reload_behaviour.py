@@ -1,0 +1,367 @@
+"""What a person can count on who edits the plant's file while the gateway runs: real machines, real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gateway import applied, reload
+from gateway.cli import app
+from gateway.config import load
+from gateway.runner import Gateway
+from simulators.broker import Mosquitto
+from simulators.ledger import Ledger
+from simulators.modbus_server import ModbusStation
+from simulators.mqtt_machine import JsonMachine
+from tests.collectors.modbus.plants import KINDS, fast_profiles
+from tests.collectors.modbus.plants import station as modbus_station
+from tests.collectors.mqtt.plants import machine
+from tests.gateway.county_stub import CREDENTIAL, CountyStub
+from tests.gateway.running import gateway_of
+from tests.gateway.test_uplink import until
+
+UNITS = ("moulding-1", "meter-main", "meter-lathe")
+
+
+class PlantFile:
+    """A plant's file in the hand of the test."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.path = folder / "plant.yaml"
+        (folder / "credential").write_text(CREDENTIAL)
+        self.profiles = fast_profiles(folder / "profiles")
+        self.content: dict[str, Any] = {
+            "site": "g-1",
+            "uplink": {"url": url, "credential_file": "credential"},
+            "gateway": {"window_s": 10, "checkpoint_s": 0.2, "data_dir": "data", "profile_folders": ["profiles"]},
+            "devices": [],
+        }
+
+    @property
+    def devices(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.content["devices"]
+        return found
+
+    def unit(self, station: ModbusStation, name: str, **keys: Any) -> None:
+        given = {"profile": KINDS[name][2], "address": station.address, "unit": UNITS.index(name) + 1}
+        self.devices.append({"id": name, **given, "timeout_ms": 200, **keys})
+
+    def topic(self, broker: Mosquitto, name: str, **keys: Any) -> None:
+        given = {"profile": "json-machine", "address": broker.address, "topic": f"plant/{name}/status"}
+        self.devices.append({"id": name, **given, **keys})
+
+    def device(self, name: str) -> dict[str, Any]:
+        return next(d for d in self.devices if d["id"] == name)
+
+    def save(self) -> None:
+        partial = self.path.with_suffix(".part")
+        partial.write_text(yaml.safe_dump(self.content), encoding="utf-8")
+        os.replace(partial, self.path)
+
+
+@pytest.fixture
+def file(tmp_path: Path, county: CountyStub, monkeypatch: pytest.MonkeyPatch) -> PlantFile:
+    monkeypatch.setattr(reload, "LOOK_S", 0.05)
+    return PlantFile(tmp_path, county.url)
+
+
+@pytest.fixture
+async def station() -> AsyncIterator[ModbusStation]:
+    served = modbus_station(UNITS, Ledger())
+    await served.start()
+    try:
+        yield served
+    finally:
+        await served.stop()
+
+
+@asynccontextmanager
+async def running(file: PlantFile, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    file.save()
+    async with gateway_of(load(file.path), monkeypatch) as (gateway, _):
+        await until(lambda: connected(gateway) == {d["id"] for d in file.devices})
+        yield gateway
+
+
+def connected(gateway: Gateway) -> set[str]:
+    return {d.id for d in gateway.windows.presence(gateway.clock()) if d.connected}
+
+
+def known(gateway: Gateway) -> set[str]:
+    return {d.id for d in gateway.windows.presence(gateway.clock())}
+
+
+def codes(gateway: Gateway) -> list[str]:
+    return [t.code for t in gateway.troubles.listed()]
+
+
+async def test_a_device_added_on_a_link_is_read_and_its_neighbours_keep_the_link(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "moulding-1")
+    async with running(file, monkeypatch) as gateway:
+        before = gateway.windows.accounts["moulding-1"]
+        last = before.quantity.last
+        file.unit(station, "meter-main")
+        file.save()
+        await until(lambda: connected(gateway) == {"moulding-1", "meter-main"})
+        assert station.connections == 1
+        assert gateway.windows.accounts["moulding-1"] is before
+        assert before.quantity.last is not None
+        assert last is not None
+        assert before.quantity.last >= last
+        assert [loop.connects for loop in gateway.links.loops] == [1]
+
+
+async def test_a_changed_device_is_read_as_the_file_says_and_announced_anew(
+    file: PlantFile, county: CountyStub, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main")
+    async with running(file, monkeypatch) as gateway:
+        await until(lambda: any(a.device == "meter-main" for a in county.announcements.values()))
+        file.device("meter-main")["asset"] = "A-042"
+        file.save()
+        await until(lambda: any(a.asset == "A-042" for a in county.announcements.values()))
+        file.device("meter-main").update({"unit": 3, "profile": KINDS["meter-lathe"][2]})
+        file.save()
+        account = gateway.windows.accounts["meter-main"]
+        await until(lambda: account.device is not None and account.device.profile == KINDS["meter-lathe"][2])
+        await until(lambda: "meter-main" in connected(gateway))
+        assert station.connections == 1
+
+
+async def test_a_profile_that_changes_in_its_folder_is_read_again(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main")
+    profile = file.profiles / f"{KINDS['meter-main'][2]}.yaml"
+    async with running(file, monkeypatch) as gateway:
+        text = profile.read_text(encoding="utf-8")
+        profile.write_text(re.sub("liveness_s: .*", "liveness_s: 2.5", text), encoding="utf-8")
+        account = gateway.windows.accounts["meter-main"]
+        await until(lambda: account.device is not None and account.device.liveness_s == 2.5)
+        assert gateway.reloader.reloads == 1
+        assert station.connections == 1
+
+
+async def test_a_removed_device_ends_with_its_last_window(
+    file: PlantFile, county: CountyStub, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main")
+    async with running(file, monkeypatch) as gateway:
+        await until(lambda: gateway.windows.accounts["meter-main"].tallies)
+        file.content["devices"] = [file.device("moulding-1")]
+        file.save()
+        await until(lambda: known(gateway) == {"moulding-1"})
+        ended_ns = gateway.windows.accounts["meter-main"].ended_ns
+        await until(lambda: "meter-main" not in gateway.windows.accounts, timeout_s=30)
+        await county.until(lambda: any(key[0] == "meter-main" for key in county.rows))
+        last_s = max(start for device, start, _ in county.rows if device == "meter-main")
+        last = county.rows["meter-main", last_s, 0]
+        assert last_s <= ended_ns / 1e9 < last_s + 10
+        assert 0 < last["connected"] <= last["observed"] <= (ended_ns / 1e9 - last_s) * 10 + 1
+        assert station.connections == 1
+        assert codes(gateway) == []
+
+
+async def test_a_device_removed_while_the_gateway_was_off_gets_its_last_record_too(
+    file: PlantFile, county: CountyStub, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.content["gateway"]["window_s"] = 900
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main")
+    async with running(file, monkeypatch) as gateway:
+        account = gateway.windows.accounts["meter-main"]
+        await until(lambda: account.proven and account.last_proof_ns - account.proven[0][0] > 300_000_000)
+    file.content["devices"] = [file.device("moulding-1")]
+    file.save()
+    async with gateway_of(load(file.path), monkeypatch, close_short=True) as (gateway, _):
+        await until(lambda: connected(gateway) == {"moulding-1"})
+        assert known(gateway) == {"moulding-1"}
+    (row,) = [row for (device, _, _), row in county.rows.items() if device == "meter-main"]
+    assert row["connected"] > 0
+
+
+async def test_a_device_that_moves_to_another_link_keeps_its_window_and_counters(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = modbus_station(UNITS, Ledger())
+    await other.start()
+    try:
+        file.unit(station, "moulding-1")
+        file.unit(station, "meter-main")
+        async with running(file, monkeypatch) as gateway:
+            account = gateway.windows.accounts["meter-main"]
+            file.device("meter-main")["address"] = other.address
+            file.save()
+            await until(lambda: other.connections == 1)
+            await until(lambda: account.device is not None and account.device.address.startswith(other.address))
+            assert gateway.windows.accounts["meter-main"] is account
+            assert account.quantity.last is not None
+            assert station.connections == 1
+            file.content["devices"] = [file.device("meter-main")]
+            file.save()
+            await until(lambda: [loop.name for loop in gateway.links.loops] == [other.address])
+            assert other.connections == 1
+    finally:
+        await other.stop()
+
+
+async def test_a_subscription_on_a_broker_comes_and_goes_without_the_others_noticing(
+    file: PlantFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Mosquitto(tmp_path / "mosquitto") as broker:
+        machines = [
+            JsonMachine(
+                machine(name, name.split("-")[0]),
+                Ledger(),
+                host=broker.host,
+                port=broker.port,
+                topic=f"plant/{name}/status",
+                period_s=0.1,
+            )
+            for name in ("edm-1", "stamping-1")
+        ]
+        for one in machines:
+            await one.start()
+        try:
+            file.topic(broker, "edm-1")
+            async with running(file, monkeypatch) as gateway:
+                file.topic(broker, "stamping-1")
+                file.save()
+                await until(lambda: connected(gateway) == {"edm-1", "stamping-1"})
+                file.content["devices"] = [file.device("stamping-1")]
+                file.save()
+                await until(lambda: known(gateway) == {"stamping-1"})
+                shed = gateway.windows.shed["topic_unknown"]
+                count = gateway.intake.samples["mqtt"]
+                await until(lambda: gateway.intake.samples["mqtt"] > count + 10)
+                assert gateway.windows.shed["topic_unknown"] - shed <= 1, "the old topic was given up"
+                assert [loop.connects for loop in gateway.links.loops] == [1]
+                log = broker.log_path.read_text(encoding="utf-8", errors="replace")
+                assert log.count("New client connected") == 3
+        finally:
+            for one in machines:
+                await one.stop()
+
+
+async def test_a_bad_file_leaves_the_old_configuration_running_and_is_shown_until_it_is_mended(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "moulding-1")
+    async with running(file, monkeypatch) as gateway:
+        file.device("moulding-1")["profile"] = "eastron-sdm6300"
+        file.save()
+        await until(lambda: codes(gateway) == ["config_refused"])
+        (trouble,) = gateway.troubles.listed()
+        for text in (trouble.zh, trouble.en):
+            assert "eastron-sdm6300" in text
+            assert "devices[0].profile" in text
+        assert "check --config" in trouble.next_en
+        count = gateway.intake.samples["modbus"]
+        await until(lambda: gateway.intake.samples["modbus"] > count)
+        file.path.write_text("site: [", encoding="utf-8")
+        await until(lambda: "YAML" in gateway.troubles.listed()[0].en)
+        file.path.unlink()
+        await until(lambda: "cannot read" in gateway.troubles.listed()[0].en)
+        file.device("moulding-1")["profile"] = KINDS["moulding-1"][2]
+        file.save()
+        await until(lambda: codes(gateway) == [])
+        assert station.connections == 1
+        assert gateway.reloader.reloads == 0
+
+
+async def test_what_needs_a_restart_is_said_and_the_rest_is_applied(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "moulding-1")
+    async with running(file, monkeypatch) as gateway:
+        file.content["gateway"]["window_s"] = 60
+        file.unit(station, "meter-main")
+        file.save()
+        await until(lambda: connected(gateway) == {"moulding-1", "meter-main"})
+        await until(lambda: codes(gateway) == ["restart_needed"])
+        assert "gateway.window_s: 10 → 60" in gateway.troubles.listed()[0].zh
+        assert gateway.windows.window_s == 10
+        file.content["gateway"]["window_s"] = 10
+        file.save()
+        await until(lambda: codes(gateway) == [])
+
+
+async def test_the_running_configuration_is_kept_and_a_signal_reads_the_file_at_once(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "LOOK_S", 3600.0)
+    file.unit(station, "moulding-1")
+    async with running(file, monkeypatch) as gateway:
+        data_dir = gateway.config.gateway.data_dir
+        await until(lambda: applied.load(data_dir) is not None)
+        file.unit(station, "meter-main")
+        file.save()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: connected(gateway) == {"moulding-1", "meter-main"})
+        await until(lambda: len(json.loads((data_dir / "applied.json").read_text())["devices"]) == 2)
+        assert CREDENTIAL not in (data_dir / "applied.json").read_text()
+
+
+async def test_an_entry_that_turns_into_two_devices_leaves_no_ghost(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.unit(station, "meter-main")
+    async with running(file, monkeypatch) as gateway:
+        file.device("meter-main")["counts"] = ["import", "export"]
+        file.save()
+        await until(lambda: known(gateway) == {"meter-main/import", "meter-main/export"})
+        file.device("meter-main")["counts"] = ["import"]
+        file.save()
+        await until(lambda: known(gateway) == {"meter-main"})
+        assert station.connections == 1
+
+
+def check(file: PlantFile, *more: str) -> str:
+    done = CliRunner().invoke(app, ["check", "--config", str(file.path), "--diff", *more])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+async def test_check_diff_shows_what_a_new_file_would_change_of_what_runs(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "LOOK_S", 3600.0)
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main")
+    file.save()
+    assert "nothing to compare with" in check(file)
+    async with running(file, monkeypatch) as gateway:
+        await until(lambda: applied.load(gateway.config.gateway.data_dir) is not None)
+        assert "the same as what the gateway runs" in check(file)
+        file.device("moulding-1")["timeout_ms"] = 300
+        file.content["devices"] = [file.device("moulding-1")]
+        file.unit(station, "meter-lathe")
+        file.content["gateway"]["window_s"] = 60
+        file.save()
+        said = check(file)
+        for line in ("+ meter-lathe", "- meter-main", "~ moulding-1", "timeout_ms: 200 → 300"):
+            assert line in said
+        assert "! gateway.window_s: 10 → 60" in said
+        assert json.loads(check(file, "--json"))["diff"] == {
+            "added": ["meter-lathe"],
+            "removed": ["meter-main"],
+            "changed": {"moulding-1": {"timeout_ms": {"before": 200, "after": 300}}},
+            "hot": {},
+            "restart": {"gateway.window_s": {"before": 10, "after": 60}},
+        }
+        assert known(gateway) == {"moulding-1", "meter-main"}, "checking changes nothing"
