@@ -112,11 +112,11 @@ async def test_a_disk_that_refuses_is_progress_for_a_restart_would_lose_what_is_
     monkeypatch.setattr(watchdog, "WRITE_LATE_S", 0.3)
     async with gateway_of(plant(county.url), monkeypatch, links) as (gateway, _):
         await until(lambda: "WATCHDOG=1" in manager.listen())
-        await gateway.thread.call(gateway.thread.outbox._db.execute, "PRAGMA query_only=1")
+        await gateway.thread.call(gateway.thread.outbox.db.execute, "PRAGMA query_only=1")
         await until(lambda: [t.code for t in gateway.troubles.listed()] == ["disk_not_writable"])
         count = manager.listen().count("WATCHDOG=1")
         await until(lambda: manager.listen().count("WATCHDOG=1") > count + 4)
-        await gateway.thread.call(gateway.thread.outbox._db.execute, "PRAGMA query_only=0")
+        await gateway.thread.call(gateway.thread.outbox.db.execute, "PRAGMA query_only=0")
 
 
 def test_progress_names_what_stands_still() -> None:
