@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from simulators.plant import SimulatedPlant, obey_lines, write_endpoints
 from simulators.register_folder import write_register
 from simulators.scenario import DEFAULT, ScenarioError, load
 
+if TYPE_CHECKING:
+    from simulators.opcua_security import Security
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -33,6 +36,29 @@ PortOption = Annotated[int, typer.Option(help="端口，0 自动选择 / port, 0
 SeedOption = Annotated[int, typer.Option(help="随机种子 / seed")]
 HostOption = Annotated[
     str, typer.Option(help="已有的 MQTT 服务器 / host of a broker; empty: one of our own is started")
+]
+CountOption = Annotated[int, typer.Option(min=1, max=50, help="几台 / how many")]
+SecurityOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="OPC UA 安全策略，可重复：None、Basic256Sha256、Aes128Sha256RsaOaep、Aes256Sha256RsaPss、all"
+        " / security policies offered, repeatable; None alone by default"
+    ),
+]
+UserOption = Annotated[str, typer.Option(help="只准这个用户登录 / only this user logs in, by password")]
+PasswordFileOption = Annotated[
+    Path | None, typer.Option(help="该用户的密码文件 / file with that user's password", exists=True)
+]
+TrustedClientsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="只接受此文件夹中的客户端证书（.der） / folder of trusted client certificates; none: everybody's",
+        file_okay=False,
+    ),
+]
+CertificateFolderOption = Annotated[
+    Path | None,
+    typer.Option(help="服务器证书保存处 / where the server's certificate is kept; none: a new one each time"),
 ]
 
 
@@ -89,17 +115,35 @@ def plant(
 
 
 @app.command()
-def cnc(port: PortOption = 4840, seed: SeedOption = 1, count: Annotated[int, typer.Option(min=1, max=50)] = 1) -> None:
+def cnc(
+    port: PortOption = 4840,
+    seed: SeedOption = 1,
+    count: CountOption = 1,
+    security: SecurityOption = None,
+    user: UserOption = "",
+    password_file: PasswordFileOption = None,
+    trusted_clients: TrustedClientsOption = None,
+    certificate_folder: CertificateFolderOption = None,
+) -> None:
     """数控机床 / CNC machines on one OPC UA server."""
-    _serve_opcua("cnc", port, seed, count)
+    how = _security(security, user, password_file, trusted_clients, certificate_folder)
+    _serve_opcua("cnc", port, seed, count, how)
 
 
 @app.command()
 def robot(
-    port: PortOption = 4841, seed: SeedOption = 1, count: Annotated[int, typer.Option(min=1, max=50)] = 1
+    port: PortOption = 4841,
+    seed: SeedOption = 1,
+    count: CountOption = 1,
+    security: SecurityOption = None,
+    user: UserOption = "",
+    password_file: PasswordFileOption = None,
+    trusted_clients: TrustedClientsOption = None,
+    certificate_folder: CertificateFolderOption = None,
 ) -> None:
     """机器人 / robots on one OPC UA server."""
-    _serve_opcua("robot", port, seed, count)
+    how = _security(security, user, password_file, trusted_clients, certificate_folder)
+    _serve_opcua("robot", port, seed, count, how)
 
 
 @app.command()
@@ -174,11 +218,40 @@ def _machine(machine_id: str, kind: str, seed: int) -> Machine:
     )
 
 
-def _serve_opcua(kind: str, port: int, seed: int, count: int) -> None:
+def _security(
+    policies: list[str] | None,
+    user: str,
+    password_file: Path | None,
+    trusted_clients: Path | None,
+    certificate_folder: Path | None,
+) -> Security:
+    from simulators.opcua_security import NONE, POLICIES, Security
+
+    if bool(user) != (password_file is not None):
+        raise typer.BadParameter("--user 和 --password-file 要同时写 / --user and --password-file go together")
+    users = {user: password_file.read_text(encoding="utf-8").strip("\r\n")} if password_file is not None else {}
+    try:
+        return Security(
+            policies=(NONE, *POLICIES) if policies and "all" in policies else tuple(policies or (NONE,)),
+            anonymous=not users,
+            users=users,
+            trusted_clients=trusted_clients,
+            folder=certificate_folder,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _serve_opcua(kind: str, port: int, seed: int, count: int, security: Security) -> None:
     from simulators.opcua_server import OpcuaMachines
 
     machines = [_machine(f"{kind}-{i + 1}", kind, seed) for i in range(count)]
-    _run(lambda stop: _hold_open(OpcuaMachines(machines, Ledger(), port=port), stop))
+
+    async def run(stop: asyncio.Event) -> None:
+        server = OpcuaMachines(machines, Ledger(), port=port, security=security)
+        await _hold_open(server, stop, lambda: f" {server.fingerprint}".rstrip())
+
+    _run(run)
 
 
 def _serve_modbus(machine: Machine, port: int, unit: int, registers: str) -> None:
@@ -189,7 +262,7 @@ def _serve_modbus(machine: Machine, port: int, unit: int, registers: str) -> Non
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    _run(lambda stop: _hold_open(station, stop, f" unit {unit}"))
+    _run(lambda stop: _hold_open(station, stop, lambda: f" unit {unit}"))
 
 
 def _publish(make: Callable[[str, int], Any], host: str, port: int) -> None:
@@ -205,10 +278,11 @@ def _publish(make: Callable[[str, int], Any], host: str, port: int) -> None:
     _run(run)
 
 
-async def _hold_open(station: Any, stop: asyncio.Event, more: str = "") -> None:
+async def _hold_open(station: Any, stop: asyncio.Event, more: Callable[[], str] = str) -> None:
+    """Serve until stopped; tell the address, and what else is known once it is started."""
     await station.start()
     try:
-        typer.echo(f"{station.address}{more}")
+        typer.echo(f"{station.address}{more()}")
         await stop.wait()
     finally:
         await station.stop()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +46,8 @@ class Security:
     folder: Path | None = None
     """Where the server's certificate is kept from one start to the next; None: a new one at each start."""
     valid_days: int = 365
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    """Names and addresses in the server's certificate."""
 
     def __post_init__(self) -> None:
         unknown = set(self.policies) - {NONE, *POLICIES} | set(self.modes) - {*MODES}
@@ -98,9 +99,7 @@ def _certificate(security: Security, application_uri: str) -> tuple[x509.Certifi
     own_key = cert_gen.generate_private_key()
     names: list[x509.GeneralName] = [
         x509.UniformResourceIdentifier(application_uri),
-        x509.DNSName("localhost"),
-        x509.DNSName(socket.gethostname()),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        *(_name(host) for host in security.hosts),
     ]
     certificate = cert_gen.generate_self_signed_app_certificate(
         own_key,
@@ -116,6 +115,13 @@ def _certificate(security: Security, application_uri: str) -> tuple[x509.Certifi
         (folder / _KEY).write_bytes(cert_gen.dump_private_key_as_pem(own_key))
         (folder / _CERTIFICATE).write_bytes(certificate.public_bytes(Encoding.DER))
     return certificate, own_key
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _fingerprint(certificate: x509.Certificate) -> str:

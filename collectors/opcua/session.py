@@ -62,7 +62,7 @@ class Session:
                     try:
                         await self.client.connect()
                     except _FAILURES as error:
-                        found = way.refusal(error, self._address, self._clock(), channel_open=self.client.channel_open)
+                        found = way.refusal(error, self._address, self._clock(), in_channel=self.client.in_channel)
                         if found is None:
                             raise
                         if isinstance(found, ConfigError) and not self._access.login.is_anonymous:

@@ -15,7 +15,7 @@ import msgspec
 
 from collectors.model import ConfigError
 from collectors.opcua.security.certificates import Certificate
-from collectors.opcua.security.own import hand_over, private_folder
+from collectors.opcua.security.own import hand_over, make_folder
 
 _FILE: Final = "approved.json"
 
@@ -92,7 +92,7 @@ class Approvals:
     def _changing(self) -> Iterator[_Approvals]:
         """Read, change, write as one: two commands at once lose nothing."""
         try:
-            private_folder(self._folder)
+            make_folder(self._folder)
             with _locked(self._folder):
                 known = self._read()
                 yield known
@@ -105,6 +105,7 @@ class Approvals:
         with open(handle, "wb") as file:
             file.write(content)
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
         hand_over(Path(name), self._folder)
         Path(name).replace(self.file)
 

@@ -81,7 +81,7 @@ class Way:
             held.append((USER, described(user.public_bytes(Encoding.DER))))
         return CertificateWatch(address, held)
 
-    def refusal(self, error: BaseException, address: str, now_ns: int, *, channel_open: bool) -> CollectorError | None:
+    def refusal(self, error: BaseException, address: str, now_ns: int, *, in_channel: bool) -> CollectorError | None:
         """What a failure on this way means for people; None where it is no matter of security."""
         if isinstance(error, CollectorError):
             return error
@@ -96,7 +96,7 @@ class Way:
             username=self.access.login.username,
             server_ns=self.found.server_ns if self.found is not None else 0,
             now_ns=now_ns,
-            channel_open=channel_open,
+            in_channel=in_channel,
         )
 
 
@@ -112,10 +112,13 @@ async def ways(address: str, access: Access, now_ns: int) -> list[Way]:
     secured = found.secured
     if not secured and approved is not None:
         raise refusals.encryption_gone(address, approved, found)
-    open_to_us = [o for o in secured if access.fits(o) and o.takes(access.login.kind)]
+    fitting = [o for o in secured if access.fits(o)]
+    open_to_us = [o for o in fitting if o.takes(access.login.kind)]
     try:
+        if not fitting:
+            raise refusals.nothing_secured(address, access.wanted, found)
         if not open_to_us:
-            raise refusals.nothing_secured(address, access.wanted, found, not access.login.is_anonymous)
+            raise refusals.login_not_taken(address, access.login.kind, fitting)
         certificate = _readable(address, open_to_us[0])
         if approved is None:
             raise refusals.not_approved(address, certificate)
@@ -152,12 +155,16 @@ def _readable(address: str, offer: Offer) -> Certificate:
 class SecuredClient(Client):  # type: ignore[misc]  # asyncua is not checked
     """asyncua's client on one way in. The password is sent only where `Offer.takes` says so."""
 
+    channel_lifetime_ms = 3_600_000
+    """The keys of a channel are renewed after three quarters of it."""
+
     def __init__(self, address: str, way: Way, *, timeout_s: float) -> None:
         super().__init__(address, timeout=timeout_s, watchdog_intervall=_NEVER_PROBE_S)
+        self.secure_channel_timeout = self.channel_lifetime_ms
         self._address = address
         self._way = way
-        self.channel_open = False
-        """Whether the secured channel has been opened."""
+        self.in_channel = False
+        """Whether the server is being asked for the secured channel: the socket stands, the channel does not."""
         self.name = self.description = "PlantPulse gateway"
         self.application_uri = _APPLICATION_URI
         if way.offer is None or way.own is None:
@@ -178,9 +185,10 @@ class SecuredClient(Client):  # type: ignore[misc]  # asyncua is not checked
             self.set_password(login.password())
 
     async def open_secure_channel(self, renew: bool = False) -> None:
-        """As asyncua does; remembers that it has been opened."""
+        """As asyncua does; a failure shows by `in_channel` that it happened here."""
+        self.in_channel = True
         await super().open_secure_channel(renew)
-        self.channel_open = True
+        self.in_channel = False
 
     async def create_session(self) -> ua.CreateSessionResult:
         """As asyncua does, and before anything of the login is sent compare what is offered with discovery."""
@@ -195,6 +203,6 @@ class SecuredClient(Client):  # type: ignore[misc]  # asyncua is not checked
         kind = self._way.access.login.kind
         same = [o for o in now if (o.policy, o.mode) == (chosen.policy, chosen.mode)]
         if not any(offer.takes(kind) for offer in same):
-            raise refusals.nothing_secured(self._address, self._way.access.wanted, found, login_needed=True)
+            raise refusals.login_not_taken(self._address, kind, same)
         self._policy_ids = [token for offer in same if (token := offer.token(kind)) is not None][:1]
         return result

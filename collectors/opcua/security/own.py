@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from collectors.model import ConfigError, LinkError
-from collectors.opcua.security.certificates import NS_PER_S, Certificate, described, minute
+from collectors.opcua.security.certificates import NS_PER_S, Certificate, day, described, minute
 
 VALID_YEARS: Final = 5
 _KEY_BITS: Final = 2048
@@ -74,7 +74,7 @@ def renew(folder: Path, now_ns: int) -> OwnCertificate:
     """
     old = load_or_make(folder, now_ns)
     try:
-        aside = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}.before-", dir=folder))
+        aside = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}.before-{day(now_ns)}-", dir=folder))
         (folder / _FOLDER).rename(aside)
         try:
             _make(folder, now_ns, old.application_uri)
@@ -93,11 +93,11 @@ def hand_over(path: Path, folder: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def private_folder(folder: Path) -> None:
-    """Make the folder of certificates with mode 0700, where it is missing. Raises OSError."""
+def make_folder(folder: Path) -> None:
+    """Make the folder of certificates where it is missing. Raises OSError."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
         hand_over(folder, folder)
 
 
@@ -110,7 +110,7 @@ def _make(folder: Path, now_ns: int, application_uri: str) -> None:
             "请校准时钟（NTP 或手动）。网关会自动重试。",
             "Set the clock (NTP or by hand). The gateway tries again by itself.",
         )
-    private_folder(folder)
+    make_folder(folder)
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     certificate = _self_signed(key, application_uri, datetime.fromtimestamp(now_ns // NS_PER_S, UTC))
     making = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}.new-", dir=folder))
@@ -120,6 +120,7 @@ def _make(folder: Path, now_ns: int, application_uri: str) -> None:
         )
         _write(making / _KEY, pem, 0o600, folder)
         _write(making / _CERTIFICATE, certificate.public_bytes(serialization.Encoding.DER), 0o644, folder)
+        making.chmod(0o755)
         hand_over(making, folder)
         try:
             making.rename(folder / _FOLDER)

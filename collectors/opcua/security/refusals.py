@@ -7,6 +7,7 @@ locks an account.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from asyncua import ua
@@ -46,6 +47,12 @@ _LOGIN_REFUSED: Final = frozenset(
 )
 _SECURITY_REFUSED: Final = frozenset({_codes.BadSecurityModeRejected, _codes.BadSecurityPolicyRejected})
 
+_LOGIN_NAMES: Final = {
+    ua.UserTokenType.Anonymous: ("匿名登录", "an anonymous login"),
+    ua.UserTokenType.UserName: ("用户名密码登录", "a login by user and password"),
+    ua.UserTokenType.Certificate: ("证书登录", "a login by certificate"),
+}
+
 _CLIENT_ZH: Final = "请在该机器的 OPC UA 设置里把网关证书从“拒绝/未信任”移到“信任”（或导入"
 _CLIENT_EN: Final = (
     "On the machine, move the gateway's certificate from its rejected to its trusted clients, or import "
@@ -62,6 +69,21 @@ def own_certificate_refused(address: str, own: OwnCertificate, said: str) -> Lin
         f" {own.shown.thumbprint}, its application URI {own.application_uri}.",
         f"{_CLIENT_ZH}文件 {own.file}），核对指纹。网关会自动重试。",
         f"{_CLIENT_EN}{own.file} there, and compare the thumbprint. The gateway tries again by itself.",
+    )
+
+
+def closed_at_the_door(address: str, own: OwnCertificate) -> LinkError:
+    """Many controllers say nothing to a client that they do not know; nor can one who lacks the server's key."""
+    return LinkError(
+        "opcua.own-certificate-refused",
+        f"建立加密通道时，服务器 {address} 直接关闭了连接或不再应答：多半是还不信任网关的证书。网关证书指纹（SHA-1）"
+        f"{own.shown.thumbprint}，应用 URI {own.application_uri}。",
+        f"asked for an encrypted channel, the server {address} closed the connection or fell silent: most likely it"
+        f" does not trust the gateway's certificate yet. Its thumbprint (SHA-1) is {own.shown.thumbprint}, its"
+        f" application URI {own.application_uri}.",
+        f"{_CLIENT_ZH}文件 {own.file}），核对指纹。若早已信任，请查是否有别的设备占用了这个地址。网关会自动重试。",
+        f"{_CLIENT_EN}{own.file} there, and compare the thumbprint. If it is trusted already, look for another device"
+        " at this address. The gateway tries again by itself.",
     )
 
 
@@ -126,22 +148,34 @@ def unreadable(address: str, why: str) -> LinkError:
     )
 
 
-def nothing_secured(address: str, wanted: str, found: Discovery, login_needed: bool) -> LinkError:
+def nothing_secured(address: str, wanted: str, found: Discovery) -> LinkError:
     """No endpoint of the server fits what the configuration asks for."""
-    login_zh = "，或没有一个能安全地接受所配置的登录方式（密码绝不经不加密的连接发送）" if login_needed else ""
-    login_en = (
-        ", or none that takes the configured login safely (a password is never sent unencrypted)"
-        if login_needed
-        else ""
-    )
     return LinkError(
         "opcua.no-secured-endpoint",
-        f"服务器 {address} 没有符合 security: {wanted} 的加密端点{login_zh}。它提供：{found.names}。",
-        f"{address} has no secured endpoint for security: {wanted}{login_en}. It offers: {found.names}.",
-        "请在机器上启用 Basic256Sha256 或更好的策略及该登录方式；若它确实只能不加密且网络是隔离的，"
-        "在工厂文件里写 security: none。",
-        "Switch on Basic256Sha256 or better, and the login, on the machine; if it can only go unencrypted and the"
-        " network is isolated, say security: none in the plant's file.",
+        f"服务器 {address} 没有符合 security: {wanted} 的加密端点。它提供：{found.names}。",
+        f"{address} has no secured endpoint for security: {wanted}. It offers: {found.names}.",
+        "请在机器上启用 Basic256Sha256 或更好的策略；若它确实只能不加密且网络是隔离的，在工厂文件里写 security: none。",
+        "Switch on Basic256Sha256 or better on the machine; if it can only go unencrypted and the network is"
+        " isolated, say security: none in the plant's file.",
+    )
+
+
+def login_not_taken(address: str, kind: ua.UserTokenType, offers: Sequence[Offer]) -> LinkError:
+    """The secured endpoints that fit take another kind of login, or would send the password in clear."""
+    takes = [k for k in _LOGIN_NAMES if any(o.takes(k) for o in offers)]
+    zh = "、".join(_LOGIN_NAMES[k][0] for k in takes) or "没有"
+    en = ", ".join(_LOGIN_NAMES[k][1] for k in takes) or "none"
+    named = ", ".join(dict.fromkeys(o.name for o in offers))
+    return LinkError(
+        "opcua.login-not-taken",
+        f"服务器 {address} 的加密端点（{named}）不能安全地接受{_LOGIN_NAMES[kind][0]}；可用的登录方式：{zh}。"
+        "密码绝不不加密地发送。",
+        f"no secured endpoint of {address} ({named}) takes {_LOGIN_NAMES[kind][1]} safely; open are: {en}. A password"
+        " is never sent unencrypted.",
+        "请在条目里写服务器接受的登录方式（username 和 password_file，或 cert_file 和 key_file），"
+        "或在机器上启用所配置的方式。",
+        "Give a login that the server takes (username and password_file, or cert_file and key_file), or switch the"
+        " configured one on there.",
     )
 
 
@@ -260,11 +294,11 @@ def refusal(
     username: str,
     server_ns: int,
     now_ns: int,
-    channel_open: bool,
+    in_channel: bool,
 ) -> CollectorError | None:
     """What a failed opening means for people; None where it is no matter of security.
 
-    `channel_open`: whether the secured channel stood already when it failed.
+    `in_channel`: it failed while the secured channel was being opened.
     """
     code = error.code if isinstance(error, ua.UaStatusCodeError) else None
     said = str(ua.StatusCode(code).name) if code is not None else (str(error) or type(error).__name__)
@@ -280,7 +314,6 @@ def refusal(
         return policy_refused(address, offer, said)
     if code in _LOGIN_REFUSED:
         return login_refused(address, kind, username, said)
-    if isinstance(error, ConnectionError) and not channel_open:
-        # many controllers say nothing to a client that they do not know
-        return own_certificate_refused(address, own, "closed without a word / 直接关闭连接")
+    if isinstance(error, (ConnectionError, TimeoutError)) and in_channel:
+        return closed_at_the_door(address, own)
     return None

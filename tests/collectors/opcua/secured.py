@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from collectors.model import Trouble
 from collectors.opcua.collector import OpcuaCollector
@@ -34,9 +34,9 @@ def clock_ahead(days: float) -> Callable[[], int]:
 
 
 @asynccontextmanager
-async def secured(security: Security, *, port: int = 0) -> AsyncIterator[OpcuaMachines]:
+async def secured(security: Security, **options: Any) -> AsyncIterator[OpcuaMachines]:
     """One CNC machine on a server with this security."""
-    server = OpcuaMachines([machine("cnc-1")], Ledger(), port=port, period_s=PERIOD_S, security=security)
+    server = OpcuaMachines([machine("cnc-1")], Ledger(), period_s=PERIOD_S, security=security, **options)
     await server.start()
     try:
         yield server

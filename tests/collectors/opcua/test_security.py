@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,11 @@ from collectors.model import CollectorError, ConfigError, LinkError
 from collectors.opcua import tools
 from collectors.opcua.security.approvals import Approvals
 from collectors.opcua.security.login import Login
+from collectors.opcua.security.opening import SecuredClient
 from collectors.opcua.security.own import load_or_make
 from simulators.opcua_security import MODES, POLICIES, Security
 from simulators.opcua_server import OpcuaMachines
-from tests.collectors.opcua.plants import collector, watching
+from tests.collectors.opcua.plants import collector, fast_clock, watching
 from tests.collectors.opcua.secured import (
     DAY_NS,
     EVERYTHING,
@@ -228,8 +230,8 @@ async def test_a_wrong_password_stops_the_gateway_and_names_user_and_file(
         assert "password_file" in error.next_zh
         assert server.logins == [USER]
         error = await refused(server.address, access(folder))
-        assert error.code == "opcua.no-secured-endpoint"
-        assert "configured login" not in error.en
+        assert error.code == "opcua.login-not-taken"
+        assert "open are: a login by user and password." in error.en
 
 
 async def test_a_user_certificate_that_the_machine_does_not_know_is_refused_as_a_user(
@@ -247,8 +249,6 @@ async def test_a_password_is_never_sent_where_nothing_encrypts_it(folder: Path, 
         for looking in (False, True):
             error = await refused(server.address, access(folder, login=password, looking=looking))
             assert error.code == "opcua.no-secured-endpoint"
-            assert "never sent unencrypted" in error.en
-            assert "密码绝不" in error.zh
         assert server.logins == []
 
 
@@ -263,7 +263,9 @@ async def test_a_signed_session_is_not_used_for_a_password_that_would_go_in_clea
             for token in endpoint.UserIdentityTokens:
                 token.SecurityPolicyUri = "http://opcfoundation.org/UA/SecurityPolicy#None"
         error = await refused(server.address, access(folder, login=password))
-        assert error.code == "opcua.no-secured-endpoint"
+        assert error.code == "opcua.login-not-taken"
+        assert "never sent unencrypted" in error.en
+        assert "密码绝不" in error.zh
         assert server.logins == [USER]
 
 
@@ -346,6 +348,45 @@ async def test_a_certificate_that_comes_to_its_last_30_days_during_a_session_is_
             assert seen.troubles[-1].subject == seen.troubles[0].subject
 
 
+async def test_samples_go_on_when_the_keys_of_the_channel_have_been_renewed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SecuredClient, "channel_lifetime_ms", 4_000)
+    opens = SecuredClient.open_secure_channel
+    renewed = 0
+
+    async def counted(client: SecuredClient, renew: bool = False) -> None:
+        nonlocal renewed
+        await opens(client, renew)
+        renewed += renew
+
+    monkeypatch.setattr(SecuredClient, "open_secure_channel", counted)
+    async with secured(Security(policies=POLICIES), now_s=fast_clock()) as server:
+        await approve(server.address, folder)
+        async with watching(collector_of(server.address, folder)) as seen:
+            await seen.until(lambda s: renewed == 1)
+            seen.forget()
+            await seen.until(lambda s: len(s.values("cell", "energy_import")) >= 10)
+            assert server.sessions == 1
+
+
+async def test_who_has_the_approved_certificate_and_not_its_key_learns_nothing(
+    folder: Path, tmp_path: Path, password: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.opcua.session._REQUEST_TIMEOUT_S", 1.0)
+    real, false = tmp_path / "real", tmp_path / "false"
+    async with secured(Security(policies=POLICIES, users={USER: PASSWORD}, folder=real)) as server:
+        await approve(server.address, folder)
+        port = int(server.address.rpartition(":")[2])
+    async with secured(Security(policies=POLICIES, folder=false)):
+        pass
+    shutil.copy(real / "server.der", false / "server.der")
+    async with secured(Security(policies=POLICIES, users={USER: PASSWORD}, folder=false), port=port) as impostor:
+        error = await refused(impostor.address, access(folder, login=password))
+        assert "another device at this address" in error.next_en
+        assert impostor.logins == []
+
+
 async def scanned(server: OpcuaMachines, folder: Path, **login: Any) -> tuple[list[str], Told]:
     told = Told()
     found = await tools.scan(server.address, 10, time.time_ns, folder, told, **login)
@@ -401,3 +442,16 @@ async def test_an_unencrypted_session_needs_no_certificate_of_its_own(folder: Pa
     async with secured(Security()) as server, watching(collector(server.address)) as seen:
         await seen.until(lambda s: "cell" in s.samples)
     assert not list(folder.parent.glob("*"))
+
+
+async def test_a_gateway_that_waits_for_an_approval_goes_on_by_itself_once_it_is_given(folder: Path) -> None:
+    async with secured(Security(policies=POLICIES)) as server:
+        taken = collector_of(server.address, folder)
+        for _ in range(2):
+            with pytest.raises(LinkError) as failure:
+                await taken.connect()
+            assert failure.value.code == "opcua.certificate-not-approved"
+            await taken.close()
+        await approve(server.address, folder)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
