@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collectors.model import ConfigError
+from collectors.model import LinkError
 from collectors.opcua.security.certificates import Certificate
 from collectors.opcua.security.own import hand_over, make_folder
 
@@ -54,15 +54,15 @@ class Approvals:
         return self._folder / _FILE
 
     def of(self, address: str) -> Approval | None:
-        """What was approved for an endpoint. Raises ConfigError where the file cannot be used."""
+        """What was approved for an endpoint. Raises LinkError where the file cannot be used."""
         return self._read().servers.get(endpoint_of(address))
 
     def listed(self) -> dict[str, Approval]:
-        """All approvals, by endpoint. Raises ConfigError."""
+        """All approvals, by endpoint. Raises LinkError."""
         return dict(sorted(self._read().servers.items()))
 
     def approve(self, address: str, certificate: Certificate, now_ns: int) -> None:
-        """Remember a certificate for an endpoint, in place of any other. Raises ConfigError."""
+        """Remember a certificate for an endpoint, in place of any other. Raises LinkError."""
         with self._changing() as known:
             known.servers[endpoint_of(address)] = Approval(
                 certificate.fingerprint,
@@ -73,7 +73,7 @@ class Approvals:
             )
 
     def forget(self, address: str) -> bool:
-        """Forget an endpoint's approval; False where there was none. Raises ConfigError."""
+        """Forget an endpoint's approval; False where there was none. Raises LinkError."""
         with self._changing() as known:
             return known.servers.pop(endpoint_of(address), None) is not None
 
@@ -109,8 +109,8 @@ class Approvals:
         hand_over(Path(name), self._folder)
         Path(name).replace(self.file)
 
-    def _unusable(self, error: Exception) -> ConfigError:
-        return ConfigError(
+    def _unusable(self, error: Exception) -> LinkError:
+        return LinkError(
             "opcua.approvals-unusable",
             f"无法使用已认可证书的文件 {self.file}（{error}）。",
             f"the file of approved certificates {self.file} cannot be used ({error}).",

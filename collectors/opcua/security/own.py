@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from collectors.model import ConfigError, LinkError
+from collectors.model import LinkError
 from collectors.opcua.security.certificates import NS_PER_S, Certificate, day, described, minute
 
 VALID_YEARS: Final = 5
@@ -56,7 +56,7 @@ class OwnCertificate:
 def load_or_make(folder: Path, now_ns: int) -> OwnCertificate:
     """The certificate kept in `folder`, made where there is none. `now_ns`: ns UTC.
 
-    Raises ConfigError where it cannot be read or written, LinkError while the clock is not set.
+    Raises LinkError where it cannot be read or written, and while the clock is not set.
     """
     own = folder / _FOLDER
     try:
@@ -203,13 +203,13 @@ def _host_name() -> str:
     return name.strip("-.") or "gateway"
 
 
-def _unusable(own: Path, why: str) -> ConfigError:
-    return ConfigError(
+def _unusable(own: Path, why: str) -> LinkError:
+    return LinkError(
         "opcua.own-certificate-unusable",
         f"网关自己的 OPC UA 证书 {own} 不能用（{why}）。",
         f"the gateway's own OPC UA certificate in {own} cannot be used ({why}).",
         f"请检查该文件夹的属主和权限；{_CERTIFICATE} 须为 DER，{_KEY} 须为无口令的 PEM（RSA）。"
-        "移走该文件夹会重新生成一对。",
+        "移走该文件夹会重新生成一对。网关会自动重试。",
         f"Check owner and permissions of the folder; {_CERTIFICATE} is DER, {_KEY} an RSA key in PEM without a"
-        " password. Where the folder is moved away, a new pair is made.",
+        " password. Where the folder is moved away, a new pair is made. The gateway tries again by itself.",
     )

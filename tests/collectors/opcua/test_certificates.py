@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from collectors.model import CollectorError, ConfigError, LinkError
+from collectors.model import CollectorError, LinkError
 from collectors.opcua.security.approvals import Approvals, endpoint_of
 from collectors.opcua.security.certificates import described, first_of_chain
 from collectors.opcua.security.own import load_or_make, renew
@@ -108,7 +108,7 @@ def test_a_pair_that_does_not_fit_is_refused_by_its_folder_and_never_overwritten
         case _:
             own.file.write_bytes(b"rubbish")
     before = sorted(p.name for p in own.file.parent.iterdir())
-    with pytest.raises(ConfigError) as failure:
+    with pytest.raises(LinkError) as failure:
         load_or_make(folder, NOW_NS)
     assert str(own.file.parent) in failure.value.en
     assert failure.value.next_zh
@@ -140,11 +140,11 @@ def test_approvals_given_at_once_are_all_kept(folder: Path) -> None:
 def test_a_damaged_file_of_approvals_is_told_by_name_and_approves_nothing(folder: Path, content: bytes) -> None:
     folder.mkdir(parents=True)
     Approvals(folder).file.write_bytes(content)
-    with pytest.raises(ConfigError) as failure:
+    with pytest.raises(LinkError) as failure:
         Approvals(folder).of("opc.tcp://10.0.0.1:4840")
     assert str(Approvals(folder).file) in failure.value.zh
     own = load_or_make(folder, NOW_NS)
-    with pytest.raises(ConfigError):
+    with pytest.raises(LinkError):
         Approvals(folder).approve("opc.tcp://10.0.0.1:4840", own.shown, NOW_NS)
     assert Approvals(folder).file.read_bytes() == content
 
