@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from api.journal.day_file import Batch
+from api.journal.batch import Batch
 from api.store.port import Append, IntervalStore, StoreError
 from api.verdict import replayed
 from metrics.record import local_day

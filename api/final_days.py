@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 import structlog
 
-from api.journal.kept import Kept, TooLate
+from api.journal.port import Kept, TooLate
 from api.store.port import Append
 from metrics.record import Records, local_day, local_day_start_s
 

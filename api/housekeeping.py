@@ -11,7 +11,7 @@ import structlog
 from api.applier import Applier
 from api.clock import Clock
 from api.final_days import FinalDays
-from api.journal.journal import Journal
+from api.journal.port import Journal
 from api.rollup import Rollup
 from api.store.port import EmbeddedStore, IntervalStore, StoreError
 from metrics.record import local_day

@@ -16,10 +16,12 @@ from api.applier import Applier
 from api.clock import Clock
 from api.credentials import Credentials
 from api.epochs import EpochWatch
-from api.journal.day_file import AnnounceEntry, Batch
-from api.journal.journal import Journal, JournalError
+from api.ingest_counts import IngestCounts
+from api.journal.batch import AnnounceEntry, Batch
+from api.journal.port import Journal, JournalError
 from api.live import LivePresence
 from api.problems import ProblemError
+from api.rate_limit import RateLimit
 from api.register.announcements import Announcements
 from api.store.port import Append
 from api.verdict import Judged, check_devices, judge, read_batch
@@ -60,6 +62,7 @@ class IngestService:
         live: LivePresence,
         announcements: Announcements,
         clock: Clock,
+        rate_limit: RateLimit,
     ) -> None:
         self._journal = journal
         self._applier = applier
@@ -68,15 +71,21 @@ class IngestService:
         self._announcements = announcements
         self._clock = clock
         self.epochs = EpochWatch()
-        self.rejected = 0
-        """Bodies that were no valid message."""
         self.after_hand_over: Counter[str] = Counter()
         """Rows of replaced hardware that were not taken since the start, by gateway."""
+        self.rate_limit = rate_limit
+        self.counts = IngestCounts()
 
     def sender(self, credential: str) -> Sender:
         """The gateway that a credential belongs to. Raises ProblemError `gateway-unknown`, `gateway-revoked`."""
         grant = self._credentials.valid(credential)
         return Sender(grant.gateway, grant.hand_over_s)
+
+    def admit(self, sender: Sender) -> None:
+        """Raise the problem `too-fast` for a gateway that asks more than its limit."""
+        after_s = self.rate_limit.admit(sender.gateway)
+        if after_s:
+            raise ProblemError("too-fast", f"{sender.gateway}: retry after {after_s} s", {"retry-after": str(after_s)})
 
     async def take(self, sender: Sender, body: bytes, is_json: bool) -> IngestAnswer:
         """Journal a batch and answer. Raises ProblemError."""
@@ -111,6 +120,10 @@ class IngestService:
         if outcome.result == "journalled":
             if judged.after_hand_over:
                 self.after_hand_over[message.gateway] += judged.after_hand_over
+            for row in judged.refused:
+                self.counts.rows(row.column)
+            if len(judged.held):
+                self.counts.rows("ahead", len(judged.held))
             devices = [d.id for d in message.devices]
             self._applier.offer(Append(outcome.position, message.gateway, devices, judged.counted))
             if len(judged.counted):
@@ -161,12 +174,10 @@ class IngestService:
         try:
             return read()
         except WireError as error:
-            self.rejected += 1
             raise ProblemError("bad-message", str(error)) from error
 
     def _own(self, sender: Sender, gateway: str) -> None:
         if sender.gateway != gateway:
-            self.rejected += 1
             raise ProblemError("gateway-foreign", f"credential of {sender.gateway}, message of {gateway}")
 
 

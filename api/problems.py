@@ -119,6 +119,14 @@ TEXTS: Final[dict[str, Text]] = {
         "Check the message's format and version; what was accepted before is not affected.",
     ),
     "too-large": Text(413, "报文过大", "The body is too large", "请分批发送。", "Send it in smaller batches."),
+    "too-fast": Text(
+        429,
+        "此网关发送过于频繁",
+        "This gateway sends more than it may",
+        "网关会自动稍后重发；若持续出现，请检查该网关，或调高 PLANTPULSE_GATEWAY_REQUESTS_PER_S。",
+        "It is sent again later by itself; if this goes on, look at the gateway, or raise "
+        "PLANTPULSE_GATEWAY_REQUESTS_PER_S.",
+    ),
     "bad-request": Text(
         422,
         "请求参数不正确",

@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 
 from api.final_days import FinalDays
-from api.journal.journal import Journal
+from api.journal.port import Journal
 from api.store.port import EmbeddedStore
 from metrics.record import local_day
 

@@ -18,8 +18,10 @@ from api.credentials import Credentials
 from api.final_days import FinalDays
 from api.housekeeping import Housekeeping
 from api.ingest import IngestService
-from api.journal.journal import Journal
+from api.journal.files import FileJournal
+from api.journal.port import Journal
 from api.live import LivePresence
+from api.rate_limit import RateLimit
 from api.recovery import recover
 from api.register.announcements import Announcements
 from api.register.database import migrate, open_register
@@ -95,7 +97,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     migrate(engine)
     plans.store(engine, clock.now_ns())
     definitions.store(engine)
-    journal = Journal(settings.journal_dir, clock, keep_days=settings.journal_days)
+    journal = FileJournal(settings.journal_dir, clock, keep_days=settings.journal_days)
     stack.callback(journal.close)
     final = FinalDays(journal.kept, store.sealed_days if isinstance(store, EmbeddedStore) else tuple)
     if isinstance(store, EmbeddedStore):
@@ -109,6 +111,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     housekeeping = Housekeeping(journal, store, applier, rollup, final, clock, settings.record_days)
     stack.callback(housekeeping.close)
     live = LivePresence(clock)
+    limit = RateLimit(clock, settings.gateway_requests_per_s, settings.gateway_bytes_per_s)
     announcements = Announcements(engine)
     credentials = Credentials(engine, clock)
     stack.callback(credentials.close)
@@ -122,7 +125,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         applier=applier,
         rollup=rollup,
         housekeeping=housekeeping,
-        ingest=IngestService(journal, applier, credentials, live, announcements, clock),
+        ingest=IngestService(journal, applier, credentials, live, announcements, clock, limit),
         credentials=credentials,
         attempts=Attempts(clock),
         live=live,

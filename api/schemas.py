@@ -345,6 +345,13 @@ class Health(ApiModel):
     checks: dict[str, str]
 
 
+class Alive(ApiModel):
+    """The service answers."""
+
+    alive: Literal[True] = True
+    version: str
+
+
 class Page(ApiModel):
     """Where in a long list an answer stands."""
 

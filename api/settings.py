@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8600
     today_refresh_s: Annotated[float, Field(gt=0)] = 300.0
     """Today's day states are computed at most this often."""
+    gateway_requests_per_s: Annotated[float, Field(ge=0)] = 100.0
+    """How many requests a second one gateway may send on average over 10 s; 0: no limit. Beyond it the answer is 429
+    with Retry-After."""
+    gateway_bytes_per_s: Annotated[float, Field(ge=0)] = 8_000_000.0
+    """How many bytes a second one gateway may send on average over 10 s; 0: no limit."""
     session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
     cookie_secure: bool = False
     """Send the session cookie over HTTPS only: set it whenever the portal is served over HTTPS."""

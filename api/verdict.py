@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from api.journal.day_file import Batch
+from api.journal.batch import Batch
 from api.store.port import Append
 from gateway.wire import Ingest, IngestJson, RefusedRow, WireError, decode, decode_json, from_json, records_of
 from metrics.record import Records, refusals

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from gateway.wire import Gap
+from api.journal.batch import AnnounceEntry, Batch, stored, told
 
 _SCHEMA: Final = """
 create table if not exists batch(
@@ -46,47 +46,6 @@ create table if not exists announce(
   body blob not null
 ) strict;
 """
-SIGN_BIT: Final = 1 << 63
-
-
-def stored(epoch: int) -> int:
-    """An unsigned 64-bit epoch as SQLite's signed integer."""
-    return epoch - (1 << 64) if epoch & SIGN_BIT else epoch
-
-
-def told(epoch: int) -> int:
-    """The epoch that `stored` made."""
-    return epoch + (1 << 64) if epoch < 0 else epoch
-
-
-class Batch(NamedTuple):
-    """A batch as it is journalled. `refused` and `held` are row indices as little-endian u32; `days`: how many
-    counted rows each local day has (written, and read by `DayFile.counted` alone)."""
-
-    position: int
-    gateway: str
-    epoch: int
-    sequence: int
-    previous: tuple[int, int] | None
-    digest: bytes
-    is_json: bool
-    rows: int
-    refused: bytes
-    held: bytes
-    arrived_ns: int
-    body: bytes
-    gaps: tuple[Gap, ...] = ()
-    days: tuple[tuple[int, int], ...] = ()
-
-
-class AnnounceEntry(NamedTuple):
-    """An announcement message as it is journalled."""
-
-    gateway: str
-    epoch: int
-    arrived_ns: int
-    is_json: bool
-    body: bytes
 
 
 class DayFile:
@@ -157,10 +116,26 @@ class DayFile:
         """The highest position in the file, 0 for none."""
         return int(self._db.execute("select coalesce(max(position), 0) from batch").fetchone()[0])
 
-    def first(self) -> tuple[int, int] | None:
-        """Position and time of arrival (ns UTC) of the first batch in the file."""
-        row = self._db.execute("select position, arrived_ns from batch order by position limit 1").fetchone()
+    def first(self, beyond: int = 0) -> tuple[int, int] | None:
+        """Position and time of arrival (ns UTC) of the first batch beyond a position."""
+        row = self._db.execute(
+            "select position, arrived_ns from batch where position > ? order by position limit 1", (beyond,)
+        ).fetchone()
         return None if row is None else (row[0], row[1])
+
+    def newest_ns(self) -> int | None:
+        """When the last batch arrived."""
+        row = self._db.execute("select arrived_ns from batch order by position desc limit 1").fetchone()
+        return None if row is None else int(row[0])
+
+    def heard_since(self, since_ns: int) -> set[str]:
+        """Gateways of which a batch arrived since a time; batches are looked at from the newest back."""
+        heard: set[str] = set()
+        for gateway, arrived_ns in self._db.execute("select gateway, arrived_ns from batch order by position desc"):
+            if arrived_ns < since_ns:
+                break
+            heard.add(gateway)
+        return heard
 
     def counted(self, through: int) -> list[tuple[int, int, int]]:
         """(local day, position, counted rows) of every batch up to a position."""

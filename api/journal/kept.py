@@ -6,9 +6,10 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from api.journal.day_file import stored, told
+from api.journal.batch import stored, told
+from api.journal.port import TooLate
 from api.journal.ranges import Received
 
 _SCHEMA: Final = """
@@ -31,22 +32,7 @@ create table if not exists through(day text not null, position integer not null)
 """
 
 
-class TooLate(NamedTuple):
-    """Records of one device and local day that came when the day was final: what they would have added.
-
-    `connected` in 1/10 s, `quantity` in 1/1000 of the unit.
-    """
-
-    position: int
-    gateway: str
-    device: str
-    day: int
-    rows: int
-    connected: int
-    quantity: int
-
-
-class Kept:
+class KeptFile:
     """The small file beside the day files. `save` is called before a day file is dropped, never per batch."""
 
     def __init__(self, path: Path) -> None:
@@ -145,3 +131,8 @@ class Kept:
         with self._lock:
             found = self._db.execute("select * from too_late order by position desc, device, day limit ?", (limit,))
             return [TooLate(*row) for row in found]
+
+    def too_late_rows(self) -> int:
+        """How many rows are listed."""
+        with self._lock:
+            return int(self._db.execute("select coalesce(sum(rows), 0) from too_late").fetchone()[0])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import Final
+
+from api.journal.batch import Batch
 
 
 class Received:
@@ -53,3 +56,37 @@ class Received:
         if expected <= up_to and len(found) < limit:
             found.append((expected, up_to))
         return found
+
+
+MAX_HOLES: Final = 16
+
+
+class Receipts:
+    """What was received of every (gateway, epoch)."""
+
+    def __init__(self, ranges: dict[tuple[str, int], Received] | None = None) -> None:
+        self.ranges: dict[tuple[str, int], Received] = {} if ranges is None else ranges
+
+    def of(self, gateway: str, epoch: int) -> Received:
+        """What was received of one epoch."""
+        return self.ranges.setdefault((gateway, epoch), Received())
+
+    def has(self, gateway: str, epoch: int, sequence: int) -> bool:
+        """Whether a batch, or a gap in its stead, was received."""
+        received = self.ranges.get((gateway, epoch))
+        return received is not None and sequence in received
+
+    def mark(self, gateway: str, epoch: int, sequence: int, previous: tuple[int, int] | None) -> None:
+        """A batch was received that names the one before it."""
+        received = self.of(gateway, epoch)
+        received.add(sequence)
+        if previous is None or previous[0] != epoch:
+            received.floor = sequence if received.floor is None else min(received.floor, sequence)
+
+    def missing(self, batch: Batch) -> list[tuple[int, int, int]]:
+        """(epoch, first, last) of what is lacking before a batch, at most 16 ranges."""
+        if batch.previous is None:
+            return []
+        epoch, sequence = batch.previous
+        holes = self.of(batch.gateway, epoch).holes(sequence, MAX_HOLES)
+        return [(epoch, first, last) for first, last in holes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -61,6 +63,7 @@ router = APIRouter(
         401: {"model": Problem, "description": "no valid credential"},
         403: {"model": Problem, "description": "another gateway's credential, or that of replaced hardware"},
         413: {"model": Problem, "description": "too large"},
+        429: {"model": Problem, "description": "more than the gateway's limit, send again"},
         503: {"model": Problem, "description": "busy, send again"},
     },
 )
@@ -70,6 +73,25 @@ def token_of(request: Request) -> str:
     """The credential that a request bears, blank for none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+@contextmanager
+def _counting(county: County) -> Iterator[None]:
+    """Count what is refused, by reason."""
+    try:
+        yield
+    except ProblemError as problem:
+        county.ingest.counts.body(problem.code)
+        raise
+
+
+async def _received(county: County, request: Request) -> tuple[Sender, bytes, bool]:
+    """Who sends, the whole body, and whether it is JSON. A gateway beyond its limit is turned away unread."""
+    sender = _sender(county, request)
+    county.ingest.admit(sender)
+    body, is_json = await body_of(request)
+    county.ingest.rate_limit.spend(sender.gateway, len(body))
+    return sender, body, is_json
 
 
 def _sender(county: County, request: Request) -> Sender:
@@ -102,9 +124,9 @@ def answer_of(message: msgspec.Struct) -> Response:
 async def ingest(request: Request) -> Response:
     """Interval records. The answer `journalled` is given after they are synced to disk."""
     county: County = request.app.state.county
-    sender = _sender(county, request)
-    body, is_json = await body_of(request)
-    return answer_of(await county.ingest.take(sender, body, is_json))
+    with _counting(county):
+        sender, body, is_json = await _received(county, request)
+        return answer_of(await county.ingest.take(sender, body, is_json))
 
 
 class IngestFastPath:
@@ -132,9 +154,9 @@ class IngestFastPath:
         request = Request(scope, receive)
         county: County = scope["app"].state.county
         try:
-            sender = _sender(county, request)
-            body, is_json = await body_of(request)
-            answer = msgspec.json.encode(await county.ingest.take(sender, body, is_json))
+            with _counting(county):
+                sender, body, is_json = await _received(county, request)
+                answer = msgspec.json.encode(await county.ingest.take(sender, body, is_json))
         except ProblemError as problem:
             await problem_response(problem.code, problem.detail, problem.headers)(scope, receive, send)
             return
@@ -147,15 +169,15 @@ class IngestFastPath:
 async def live(request: Request) -> Response:
     """Presence: volatile, for the page only."""
     county: County = request.app.state.county
-    sender = _sender(county, request)
-    body, is_json = await body_of(request)
-    return answer_of(county.ingest.take_live(sender, body, is_json))
+    with _counting(county):
+        sender, body, is_json = await _received(county, request)
+        return answer_of(county.ingest.take_live(sender, body, is_json))
 
 
 @router.post("/announce", openapi_extra=docs_of(wire.Announce, wire.Accepted))
 async def announce(request: Request) -> Response:
     """What devices say of themselves; kept with date and number."""
     county: County = request.app.state.county
-    sender = _sender(county, request)
-    body, is_json = await body_of(request)
-    return answer_of(await county.ingest.take_announce(sender, body, is_json))
+    with _counting(county):
+        sender, body, is_json = await _received(county, request)
+        return answer_of(await county.ingest.take_announce(sender, body, is_json))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from api.clock import moment
-from api.journal.journal import Totals
+from api.journal.port import Totals
 from api.schemas import Gateway, GatewayList
 from api.services.access import Reader
 
@@ -91,6 +91,14 @@ def _alarms(county: County, name: str, totals: Totals, silent: bool) -> list[tup
         )
     elif now is not None and now.message.oldest_unsent_s > _BACKLOG_OLD_S:
         found.append(("历史数据补传中", "sending its backlog"))
+    turned_away = county.ingest.rate_limit.refused(name)
+    if turned_away:
+        found.append(
+            (
+                f"发送过于频繁，已拒绝 {turned_away} 次（网关会重发）：请检查该网关",
+                f"sends more than it may, turned away {turned_away} times (it sends again): look at the gateway",
+            )
+        )
     if totals.held_rows:
         found.append(
             (

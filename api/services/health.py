@@ -1,8 +1,8 @@
-"""Whether the service is well, and what it counts."""
+"""Whether the service is well: alive is who answers; ready is who takes records and serves pages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,61 +14,45 @@ from api.store.port import EmbeddedStore
 if TYPE_CHECKING:
     from api.runtime import County
 
+_BEHIND: Final = 1000
 
-def health(county: County) -> Health:
-    """Alive and ready: the register answers. A store that is behind or down does not stop ingest, and is shown."""
-    checks: dict[str, str] = {}
-    ready = True
+
+def faults(county: County) -> dict[str, str]:
+    """What fails now, by part: `register`, `journal`, `store`, `rollup`, `housekeeping`."""
+    found: dict[str, str] = {}
     try:
         with county.engine.connect() as connection:
             connection.execute(text("select 1"))
-        checks["register"] = "ok"
     except SQLAlchemyError as error:
-        checks["register"] = type(error).__name__
-        ready = False
-    behind = county.journal.position - county.applier.applied
-    checks["store"] = county.applier.last_error or ("ok" if behind < 1000 else f"{behind} batches behind")
+        found["register"] = type(error).__name__
+    told = {
+        "journal": county.journal.last_error,
+        "store": county.applier.last_error,
+        "rollup": county.rollup.last_error,
+        "housekeeping": county.housekeeping.last_error,
+    }
+    return found | {part: said for part, said in told.items() if said}
+
+
+def health(county: County) -> Health:
+    """Ready: the register answers and the journal could be written.
+
+    A store that is behind or down does not stop ingest, and is shown.
+    """
+    found = faults(county)
+    checks = {part: found.get(part, "ok") for part in ("register", "journal", "store", "rollup")}
+    if "housekeeping" in found:
+        checks["housekeeping"] = found["housekeeping"]
+    if "store" not in found and "register" not in found and county.applier.known:
+        behind = county.journal.position - county.applier.applied
+        if behind >= _BEHIND:
+            checks["store"] = f"{behind} 批待入库 batches behind"
     if isinstance(county.store, EmbeddedStore) and county.store.notice:
         checks["store_damaged"] = county.store.notice
-    if county.housekeeping.last_error:
-        checks["housekeeping"] = county.housekeeping.last_error
     if isinstance(county.store, SetsAside) and county.store.set_aside:
         checks["store_set_aside"] = (
             f"{county.store.set_aside} 条记录被 InfluxDB 拒收，未计入，见 records that InfluxDB refuses, not counted: "
             f"{county.store.set_aside_where}；请查明原因后重写 find the cause, then write that file to it"
         )
-    checks["rollup"] = county.rollup.last_error or "ok"
+    ready = not found.keys() & {"register", "journal"}
     return Health(alive=True, ready=ready, version=county.version, checks=checks)
-
-
-def prometheus(county: County) -> str:
-    """Counters in Prometheus' text format."""
-    totals = county.journal.totals().values()
-    silent = sum(county.live.silent(gateway) for gateway in county.live.gateways())
-    values: list[tuple[str, str, str, float]] = [
-        ("journal_position", "gauge", "Batches journalled since the beginning.", county.journal.position),
-        ("refused_rows", "gauge", "Rows refused, over the journal's days.", sum(t.refused_rows for t in totals)),
-        ("held_rows", "gauge", "Rows ahead of the clock, kept and not counted.", sum(t.held_rows for t in totals)),
-        ("conflicts_total", "counter", "Batches with the key of another one.", sum(t.conflicts for t in totals)),
-        ("duplicates_total", "counter", "Batches sent again.", sum(t.duplicates for t in totals)),
-        ("rejected_bodies_total", "counter", "Bodies that were no message.", county.ingest.rejected),
-        ("days_dirty", "gauge", "Days whose states wait to be computed.", county.rollup.dirty()),
-        ("days_computed_total", "counter", "Days computed since the start.", county.rollup.computed),
-        ("gateways_silent", "gauge", "Gateways that fell silent.", silent),
-        ("live_streams", "gauge", "Open streams of presence.", county.live.subscribers),
-    ]
-    if county.applier.known:  # unknown is not zero
-        applied = county.applier.applied
-        values += [
-            ("store_applied_position", "gauge", "Journal position that the interval store has.", applied),
-            ("records_stored", "gauge", "Interval records in the store.", county.store.rows()),
-        ]
-    if isinstance(county.store, SetsAside):
-        refused = county.store.set_aside
-        values.append(("records_set_aside", "gauge", "Records refused by the store's engine, kept in a file.", refused))
-    return "".join(
-        f"# HELP plantpulse_{name} {words}\n# TYPE plantpulse_{name} {kind}\nplantpulse_{name} {value:g}\n"
-        if value < 1e6
-        else f"# HELP plantpulse_{name} {words}\n# TYPE plantpulse_{name} {kind}\nplantpulse_{name} {int(value)}\n"
-        for name, kind, words, value in values
-    )

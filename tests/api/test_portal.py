@@ -70,9 +70,9 @@ async def test_health_and_counters(county: CountyUnderTest) -> None:
     await county.settle()
     lines = (await county.client.get("/metrics")).text.splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    assert values["plantpulse_records_stored"] == "3"
-    assert values["plantpulse_journal_position"] == values["plantpulse_store_applied_position"] == "1"
-    assert values["plantpulse_days_dirty"] == "0"
+    assert values["plantpulse_records_stored"] == "3.0"
+    assert values["plantpulse_journal_position"] == values["plantpulse_store_applied_position"] == "1.0"
+    assert values["plantpulse_days_dirty"] == "0.0"
 
 
 async def test_the_plan_is_shown_as_printed_with_declared_baselines(county: CountyUnderTest) -> None:

@@ -62,15 +62,15 @@ async def test_records_are_taken_in_while_influxdb_is_away_and_the_figures_are_t
             health = await county.client.get("/healthz")
             assert health.status_code == 200
             metrics = (await county.client.get("/metrics")).text
-            assert "plantpulse_journal_position 6\n" in metrics
+            assert "plantpulse_journal_position 6.0\n" in metrics
             assert "plantpulse_records_stored" not in metrics, "unknown is not zero"
             server.start_influxd()
             await settle(county)
             assert days(county) == embedded
             metrics = (await county.client.get("/metrics")).text
-            assert "plantpulse_store_applied_position 6\n" in metrics
-            assert "plantpulse_records_stored 62\n" in metrics
-            assert "plantpulse_records_set_aside 0\n" in metrics
+            assert "plantpulse_store_applied_position 6.0\n" in metrics
+            assert "plantpulse_records_stored 62.0\n" in metrics
+            assert "plantpulse_records_set_aside 0.0\n" in metrics
             assert (await county.client.get("/healthz")).json()["checks"]["store"] == "ok"
 
         await _wiped_and_made_again(server, tmp_path / "county", options, embedded)
@@ -106,7 +106,7 @@ async def test_what_influxdb_refuses_is_shown_by_health_and_metrics(tmp_path: Pa
             checks = (await county.client.get("/healthz")).json()["checks"]
             assert checks["store_set_aside"].startswith("3 条记录被 InfluxDB 拒收")
             assert str(tmp_path / "store" / "influxdb-refused.lp") in checks["store_set_aside"]
-            assert "plantpulse_records_set_aside 3\n" in (await county.client.get("/metrics")).text
+            assert "plantpulse_records_set_aside 3.0\n" in (await county.client.get("/metrics")).text
             assert county.county.store.rows() == 10
 
 

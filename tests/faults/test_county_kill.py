@@ -134,7 +134,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_is_counted_once(tmp_pat
                     if values["plantpulse_store_applied_position"] == values["plantpulse_journal_position"]:
                         break
                     await asyncio.sleep(0.05)
-        assert values["plantpulse_records_stored"] == str(len(acknowledged) + len(unanswered)) == "240"
+        assert values["plantpulse_records_stored"] == f"{len(acknowledged) + len(unanswered)}.0" == "240.0"
         assert county.end(signal.SIGTERM) == 0
 
 

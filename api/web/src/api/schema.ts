@@ -410,9 +410,30 @@ export interface paths {
         };
         /**
          * Healthz
-         * @description Alive, ready, and the state of what stands behind the service. 503 while it is not ready.
+         * @description Ready, and the state of what stands behind the service. 503 while it is alive and not ready: send nobody here,
+         *     and do not restart it.
          */
         get: operations["healthz_healthz_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/healthz/alive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alive
+         * @description Alive: 200 whenever the service answers at all, whatever stands behind it. Restart it when this does not.
+         */
+        get: operations["alive_healthz_alive_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -452,6 +473,20 @@ export interface components {
         Accepted: {
             accepted: number;
             county_time_ns: number;
+        };
+        /**
+         * Alive
+         * @description The service answers.
+         */
+        Alive: {
+            /**
+             * Alive
+             * @default true
+             * @constant
+             */
+            alive: true;
+            /** Version */
+            version: string;
         };
         /**
          * Announce
@@ -1411,6 +1446,15 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
+            /** @description more than the gateway's limit, send again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description busy, send again */
             503: {
                 headers: {
@@ -2163,6 +2207,15 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"];
                 };
             };
+            /** @description more than the gateway's limit, send again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description busy, send again */
             503: {
                 headers: {
@@ -2264,6 +2317,15 @@ export interface operations {
             };
             /** @description too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description more than the gateway's limit, send again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2649,6 +2711,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    alive_healthz_alive_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alive"];
                 };
             };
         };

@@ -1,0 +1,49 @@
+"""What the journal holds of a message, whatever engine it lives in."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from gateway.wire import Gap
+
+SIGN_BIT: Final = 1 << 63
+
+
+def stored(epoch: int) -> int:
+    """An unsigned 64-bit epoch as SQLite's signed integer."""
+    return epoch - (1 << 64) if epoch & SIGN_BIT else epoch
+
+
+def told(epoch: int) -> int:
+    """The epoch that `stored` made."""
+    return epoch + (1 << 64) if epoch < 0 else epoch
+
+
+class Batch(NamedTuple):
+    """A batch as it is journalled. `refused` and `held` are row indices as little-endian u32; `days`: how many
+    counted rows each local day has (written, and read by `counted` alone)."""
+
+    position: int
+    gateway: str
+    epoch: int
+    sequence: int
+    previous: tuple[int, int] | None
+    digest: bytes
+    is_json: bool
+    rows: int
+    refused: bytes
+    held: bytes
+    arrived_ns: int
+    body: bytes
+    gaps: tuple[Gap, ...] = ()
+    days: tuple[tuple[int, int], ...] = ()
+
+
+class AnnounceEntry(NamedTuple):
+    """An announcement message as it is journalled."""
+
+    gateway: str
+    epoch: int
+    arrived_ns: int
+    is_json: bool
+    body: bytes

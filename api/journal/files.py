@@ -1,0 +1,246 @@
+"""The journal in files: one SQLite file a day of arrival (UTC), dropped whole. One process owns them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from api.clock import Clock
+from api.journal.batch import AnnounceEntry, Batch
+from api.journal.day_file import DayFile
+from api.journal.kept import KeptFile
+from api.journal.port import JournalError, JournalSize, Outcome, Totals
+from api.journal.ranges import Receipts
+from api.journal.writer import Decided, GroupWriter, Key, Waiting, decide, tell_missing
+
+DAY_FILES = "[0-9]*-[0-9]*-[0-9]*.sqlite"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _State:
+    received: Receipts = field(default_factory=Receipts)
+    gaps: set[Key] = field(default_factory=set)
+    totals: defaultdict[str, Totals] = field(default_factory=lambda: defaultdict(Totals))
+    position: int = 0
+
+
+def day_name(at_ns: int) -> str:
+    """The UTC day of a time in ns, as `2026-11-23`."""
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
+
+
+class FileJournal:
+    """The journal of one county. Opening it reads what was received; `close` writes what waits."""
+
+    def __init__(self, folder: Path, clock: Clock, *, keep_days: int = 14) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._clock = clock
+        self._keep_days = keep_days
+        self._lock = threading.RLock()
+        self._kept = KeptFile(folder / "kept.sqlite")
+        self._days: dict[str, DayFile] = {path.stem: DayFile(path) for path in sorted(folder.glob(DAY_FILES))}
+        self._state = _State()
+        self._recover()
+        self._writer = GroupWriter(self._commit)
+
+    def _recover(self) -> None:
+        through, position = self._kept.through()
+        state = self._state
+        state.received = Receipts(self._kept.load())
+        state.position = position
+        for name, day in self._days.items():
+            state.position = max(state.position, day.last_position())
+            for gateway, batches, refused, held in day.totals():
+                totals = state.totals[gateway]
+                totals.batches += batches
+                totals.refused_rows += refused
+                totals.held_rows += held
+            if name > through:
+                for gateway, epoch, sequence, before, before_sequence in day.batch_keys():
+                    previous = None if before is None else (before, before_sequence or 0)
+                    state.received.mark(gateway, epoch, sequence, previous)
+            for gateway, epoch, sequence in day.gap_keys():
+                state.gaps.add((gateway, epoch, sequence))
+                state.received.of(gateway, epoch).add(sequence)
+        for gateway, conflicts in self._kept.counters("conflict").items():
+            state.totals[gateway].conflicts = conflicts
+
+    @property
+    def position(self) -> int:
+        """The last position that is synced."""
+        return self._state.position
+
+    @property
+    def kept(self) -> KeptFile:
+        """What outlives the day files."""
+        return self._kept
+
+    @property
+    def last_error(self) -> str:
+        """Why the last commit failed; empty after one that did not."""
+        return self._writer.last_error
+
+    def first(self) -> tuple[int, int] | None:
+        """Position and time of arrival (ns UTC) of the first batch that is still here; None for none."""
+        with self._lock:
+            for name in sorted(self._days):
+                if (found := self._days[name].first()) is not None:
+                    return found
+        return None
+
+    def arrived_ns(self, position: int) -> int | None:
+        """When the first batch beyond a position arrived, ns UTC; None where there is none."""
+        with self._lock:
+            for name in sorted(self._days):
+                if (found := self._days[name].first(position)) is not None:
+                    return found[1]
+        return None
+
+    def counted(self, through: int) -> dict[int, list[tuple[int, int]]]:
+        """By local day, the (position, counted rows) of every batch up to a position, ascending."""
+        days: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        with self._lock:
+            for name in sorted(self._days):
+                for day, position, rows in self._days[name].counted(through):
+                    days[day].append((position, rows))
+        return {day: sorted(found) for day, found in days.items()}
+
+    def heard_since(self, since_ns: int) -> set[str]:
+        """Gateways of which a batch arrived since a time."""
+        heard: set[str] = set()
+        with self._lock:
+            for name in sorted(self._days, reverse=True):
+                if name < day_name(since_ns):
+                    break
+                heard |= self._days[name].heard_since(since_ns)
+        return heard
+
+    def continue_from(self, position: int) -> None:
+        """Number the next batch beyond a position that the interval store has: of a journal that was lost."""
+        with self._lock:
+            if position > self._state.position:
+                log.error("journal_behind_store", journal=self._state.position, store=position)
+                self._state.position = position
+
+    def totals(self) -> dict[str, Totals]:
+        """Counters by gateway."""
+        with self._lock:
+            return dict(self._state.totals)
+
+    def size(self) -> JournalSize:
+        """How large it is, and how old."""
+        with self._lock:
+            first = self.first()
+            last = [found for day in self._days.values() if (found := day.newest_ns()) is not None]
+            files = [path for path in self._folder.iterdir() if path.is_file()]
+            size_bytes = sum(path.stat().st_size for path in files)
+            newest_ns = max(last, default=None)
+            return JournalSize(len(self._days), size_bytes, None if first is None else first[1], newest_ns)
+
+    async def commit(self, batch: Batch) -> Outcome:
+        """Journal a batch (its `position` is ignored) and say what became of it, after the sync.
+
+        Raises JournalBusyError when too many wait, JournalError when the disk refused it.
+        """
+        return await self._writer.submit(batch, None)
+
+    async def commit_announce(self, entry: AnnounceEntry) -> None:
+        """Journal an announcement message; as `commit`."""
+        await self._writer.submit(None, entry)
+
+    def after(self, position: int, limit: int) -> list[Batch]:
+        """At most `limit` batches beyond a position, in order: for whoever derives from the journal."""
+        with self._lock:
+            for name in sorted(self._days):
+                day = self._days[name]
+                if day.last_position() > position and (found := day.after(position, limit)):
+                    return found
+        return []
+
+    def close(self) -> None:
+        """Write what waits, then close the files."""
+        self._writer.close()
+        with self._lock:
+            for day in self._days.values():
+                day.close()
+            self._kept.close()
+
+    def _commit(self, group: list[Waiting]) -> None:
+        try:
+            with self._lock:
+                decided = decide(group, self._state.position, self._known_digest)
+                if decided.fresh or decided.announces:
+                    self._today().write(decided.fresh, decided.announces)
+                self._remember(decided)
+                tell_missing(group, self._state.received.missing)
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(str(error)) from error
+
+    def _remember(self, decided: Decided) -> None:
+        state = self._state
+        for gateway in decided.conflicts:
+            self._kept.count("conflict", gateway)
+            state.totals[gateway].conflicts += 1
+        for gateway in decided.duplicates:
+            state.totals[gateway].duplicates += 1
+        state.position = decided.position
+        for batch in decided.fresh:
+            state.received.mark(batch.gateway, batch.epoch, batch.sequence, batch.previous)
+            for gap in batch.gaps:
+                if (lost := gap.stands_for(batch.epoch)) is not None:
+                    state.gaps.add((batch.gateway, *lost))
+                    state.received.of(batch.gateway, lost[0]).add(lost[1])
+            state.gaps.discard((batch.gateway, batch.epoch, batch.sequence))
+            totals = state.totals[batch.gateway]
+            totals.batches += 1
+            totals.refused_rows += len(batch.refused) // 4
+            totals.held_rows += len(batch.held) // 4
+
+    def _known_digest(self, key: Key) -> bytes | None:
+        """Digest of a batch that is journalled; empty when its day was dropped; None when it never arrived."""
+        gateway, epoch, sequence = key
+        if not self._state.received.has(gateway, epoch, sequence):
+            return None
+        for name in sorted(self._days, reverse=True):
+            found = self._days[name].digest_of(gateway, epoch, sequence)
+            if found is not None:
+                return found[0]
+        return None if key in self._state.gaps else b""
+
+    def _today(self) -> DayFile:
+        name = day_name(self._clock.now_ns())
+        latest = max(self._days, default="")
+        name = max(name, latest)  # a clock set back must not hide a batch in an older file
+        if name not in self._days:
+            if latest:
+                self._kept.save(self._state.received.ranges, latest, self._state.position)
+            self._days[name] = DayFile(self._folder / f"{name}.sqlite")
+        return self._days[name]
+
+    def drop_before(self, applied_position: int) -> list[str]:
+        """Drop the day files beyond the days that are kept, unless something in them is not applied yet.
+
+        Their received ranges stay. Returns the days that were dropped.
+        """
+        dropped: list[str] = []
+        with self._lock:
+            through, _ = self._kept.through()
+            for name in sorted(self._days)[: -self._keep_days]:
+                day = self._days[name]
+                if name > through or day.last_position() > applied_position:
+                    break
+                day.close()
+                del self._days[name]
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{day.path}{suffix}").unlink(missing_ok=True)
+                dropped.append(name)
+        return dropped
