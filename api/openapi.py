@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.problems import PROBLEM_TYPE
 from api.routes.ingest import WIRE_SCHEMAS
 
 DOCUMENT: Final = Path(__file__).parent / "openapi.json"
@@ -21,11 +22,23 @@ def document(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         components = made.setdefault("components", {})
         components.setdefault("schemas", {}).update(WIRE_SCHEMAS)
+        _problems_by_their_type(made)
         components["securitySchemes"] = {
             "gateway": {"type": "http", "scheme": "bearer", "description": "a gateway's credential"}
         }
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _problems_by_their_type(made: dict[str, Any]) -> None:
+    """Problems are sent as RFC 9457 names them, whatever the framework writes of JSON."""
+    problem = {"$ref": "#/components/schemas/Problem"}
+    for path in made["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema") == problem:
+                    content[PROBLEM_TYPE] = content.pop("application/json")
 
 
 def text() -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from api.schemas import Problem
+
+PROBLEM_TYPE: Final = "application/problem+json"
 
 
 class Text(NamedTuple):
@@ -165,7 +169,19 @@ class ProblemError(Exception):
         self.headers = headers
 
 
-def problem_response(code: str, detail: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
+def methods_of(app: FastAPI, path: str) -> list[str]:
+    """Every method that the OpenAPI document has for an address: a route by itself knows only its own."""
+    return sorted(
+        {
+            method.upper()
+            for template, operations in app.openapi()["paths"].items()
+            if compile_path(template)[0].match(path)
+            for method in operations
+        }
+    )
+
+
+def problem_response(code: str, detail: str = "", headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer that shows a problem."""
     text = TEXTS[code]
     body = Problem(
@@ -176,10 +192,17 @@ def problem_response(code: str, detail: str = "", headers: dict[str, str] | None
         next_step_en=text.next_step_en,
         detail=detail,
     )
-    return JSONResponse(body.model_dump(), text.status, headers=headers, media_type="application/problem+json")
+    return JSONResponse(body.model_dump(), text.status, headers=headers, media_type=PROBLEM_TYPE)
 
 
-_CODE_OF_STATUS: Final = {404: "not-found", 405: "method", 403: "forbidden", 401: "not-signed-in", 413: "too-large"}
+_CODE_OF_STATUS: Final = {
+    400: "bad-message",
+    404: "not-found",
+    405: "method",
+    403: "forbidden",
+    401: "not-signed-in",
+    413: "too-large",
+}
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -194,9 +217,14 @@ def add_problem_handlers(app: FastAPI) -> None:
         lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
         return problem_response("bad-request", "; ".join(lines))
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem_response(_CODE_OF_STATUS.get(error.status_code, "failed"), str(error.detail))
+        if error.status_code == 405:
+            return problem_response(
+                "method", str(error.detail), {"allow": ", ".join(methods_of(app, request.url.path))}
+            )
+        otherwise = "bad-request" if error.status_code < 500 else "failed"
+        return problem_response(_CODE_OF_STATUS.get(error.status_code, otherwise), str(error.detail), error.headers)
 
     async def failed(_: Request, error: Exception) -> Response:
         return problem_response("failed", type(error).__name__)

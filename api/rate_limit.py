@@ -17,6 +17,7 @@ BURST_S: Final = 10.0
 """A bucket holds what is allowed in this time."""
 _SHOWN_S: Final = 600.0
 """For how long a gateway that was turned away is shown."""
+_UNLIMITED: Final = 1e15
 _MAX_GATEWAYS: Final = 20_000
 
 
@@ -34,8 +35,8 @@ class RateLimit:
 
     def __init__(self, clock: Clock, requests_per_s: float, bytes_per_s: float) -> None:
         self._clock = clock
-        self._requests_per_s = requests_per_s or math.inf
-        self._bytes_per_s = bytes_per_s or math.inf
+        self._requests_per_s = requests_per_s or _UNLIMITED
+        self._bytes_per_s = bytes_per_s or _UNLIMITED
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.Lock()
 

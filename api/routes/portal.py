@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem_response
+from api.problems import methods_of, problem_response
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -82,6 +82,8 @@ def add_portal(app: FastAPI, web_dir: Path) -> None:
     @app.get("/{path:path}", include_in_schema=False)
     def portal(path: str, request: Request) -> Response:
         if path.startswith(_OWN_PATHS):
+            if methods := methods_of(app, f"/{path}"):  # a GET where only others are served
+                return problem_response("method", f"/{path}", {"allow": ", ".join(methods)})
             return problem_response("not-found", f"/{path}")
         wanted = (root / path).resolve()
         if path and wanted.is_relative_to(root) and wanted.is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from fastapi import APIRouter, Request, Response
 
 from api.routes.deps import COOKIE, PROBLEMS, CountyDep, ReaderDep, SameOrigin
@@ -10,7 +12,14 @@ from api.schemas import Login, Problem, Session
 router = APIRouter(prefix="/api/v1/session", tags=["session"], responses={401: PROBLEMS[401], 403: PROBLEMS[403]})
 
 
-@router.post("", responses={429: {"model": Problem, "description": "too many failures"}}, dependencies=[SameOrigin])
+_SIGN_IN: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": Problem, "description": "not a JSON text"},
+    422: PROBLEMS[422],
+    429: {"model": Problem, "description": "too many failures"},
+}
+
+
+@router.post("", responses=_SIGN_IN, dependencies=[SameOrigin])
 def sign_in(login: Login, request: Request, response: Response, county: CountyDep) -> Session:
     """Sign in. The answer sets an HttpOnly cookie; five failures lock the name for 15 minutes."""
     token, session = county.access.sign_in(login.username, login.password)

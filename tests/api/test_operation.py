@@ -156,3 +156,10 @@ async def test_a_gateways_bytes_are_limited_too_over_a_socket(tmp_path: Path) ->
         assert (big.status_code, big.json()["code"]) == (400, "bad-message")
         answer = await gateway.post("ingest", gateway.batch(["a"], minutes(0, NOW_S - 60, 1)))
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "90")
+
+
+async def test_a_limit_of_0_is_none(tmp_path: Path) -> None:
+    async with running_county(tmp_path, gateway_requests_per_s=0, gateway_bytes_per_s=0) as county:
+        gateway = county.gateway()
+        for i in range(20):
+            assert (await gateway.send(["a"], minutes(0, NOW_S - 6000 + 60 * i, 1))).result == "journalled"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -31,55 +28,7 @@ from tests.api.county_fixtures import (
     running_county,
     settings_for,
 )
-
-
-class CountyProcess:
-    """`plantpulse-county serve` as a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.process: subprocess.Popen[str] | None = None
-        self.url = ""
-
-    def _spawn(self) -> str:
-        environment = os.environ | {"PLANTPULSE_DATA_DIR": str(self.folder), "PLANTPULSE_PORT": "0"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "serve"], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stderr is not None
-        return self.process.stderr.readline()
-
-    async def start(self) -> None:
-        line = await asyncio.to_thread(self._spawn)
-        found = re.search(r"url='(http://[^']+)'", line)
-        assert found, line
-        self.url = found[1]
-        async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
-            while True:
-                try:
-                    if (await client.get(f"{self.url}/healthz")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    await asyncio.sleep(0.05)
-
-    def end(self, number: signal.Signals) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        code = self.process.wait(30)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        self.process = None
-        return code
-
-
-@asynccontextmanager
-async def county_process(folder: Path) -> AsyncIterator[CountyProcess]:
-    county = CountyProcess(folder)
-    try:
-        yield county
-    finally:
-        if county.process is not None:
-            county.end(signal.SIGKILL)
+from tests.county_process import county_process
 
 
 def day_digests(folder: Path) -> dict[tuple[str, int], str]:

@@ -1,0 +1,95 @@
+"""Whatever is sent to a route of the OpenAPI document, the service never fails: it answers, or says what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from api.app import describe_app
+from api.credentials import issue
+from api.openapi import document
+from api.register.admin import load_register, register_of
+from api.services.access import add_user
+from gateway import wire
+from tests.api.county_fixtures import PASSWORD, register_files, settings_for, write_csv
+from tests.county_process import CountyProcess
+
+EXAMPLES = 25
+ENDLESS = "/api/v1/live/events"
+"""A stream has no end to wait for; it takes no parameters, and its own tests read it."""
+
+BEYOND_THE_SCHEMA = positive_data_acceptance
+"""A batch whose columns are of one length, a password that is right: no schema says it."""
+
+described = schemathesis.openapi.from_dict(document(describe_app())).exclude(path=ENDLESS)
+thorough = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@schemathesis.serializer(wire.CONTENT_TYPE_MSGPACK)
+def as_messagepack(_: schemathesis.SerializationContext, value: Any) -> bytes:
+    """Bytes as they are: hardly ever a zstd frame, which the tests of the wire take further."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+@dataclass
+class Service:
+    """A running county, and two who may ask it: a statistician and a gateway."""
+
+    url: str
+    session: requests.Session
+    credential: str
+
+    def call(self, case: schemathesis.Case) -> schemathesis.Response:
+        headers = {"authorization": f"Bearer {self.credential}"} if _is_uplink(case) else {}
+        # who signs out is somebody else, so that the others stay signed in
+        cookies = {} if case.method == "DELETE" else self.session.cookies.get_dict()
+        with requests.Session() as session:
+            session.trust_env = False
+            return case.call(base_url=self.url, session=session, headers=headers, cookies=cookies)
+
+
+def _is_uplink(case: schemathesis.Case) -> bool:
+    return case.method == "POST" and "/session" not in case.path
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("openapi")
+    own = settings_for(folder / "county")
+    load_register(own, write_csv(folder / "register", register_files()), 1)
+    with register_of(own) as engine:
+        credential = issue(engine, "gw-1", 1)
+        add_user(engine, "reader", "statistician", PASSWORD, None, 1)
+    county = CountyProcess(own.data_dir, gateway_requests_per_s="0", gateway_bytes_per_s="0")
+    try:
+        asyncio.run(county.start())
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(f"{county.url}/api/v1/session", json={"username": "reader", "password": PASSWORD})
+            assert answer.status_code == 200
+            yield Service(county.url, session, credential)
+    finally:
+        county.stop()
+
+
+@described.parametrize()
+@quick
+def test_no_input_makes_the_service_fail(case: schemathesis.Case, service: Service) -> None:
+    answer = service.call(case)
+    assert answer.status_code < 500, f"{case.as_curl_command()}\n{answer.text}"
+
+
+@pytest.mark.long
+@described.parametrize()
+@thorough
+def test_every_answer_is_one_that_the_document_describes(case: schemathesis.Case, service: Service) -> None:
+    case.validate_response(service.call(case), excluded_checks=[BEYOND_THE_SCHEMA])
