@@ -31,7 +31,7 @@ class CountyProcess:
         own = {"PLANTPULSE_DATA_DIR": str(self.folder), "PLANTPULSE_PORT": "0"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:  # a pipe that nobody reads would fill up and stop the service
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220 (it is watched without waiting)
                 [sys.executable, "-m", "api.cli", "serve"], env=os.environ | own | self.settings, stderr=log
             )
         async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:

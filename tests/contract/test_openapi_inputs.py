@@ -30,7 +30,7 @@ BEYOND_THE_SCHEMA = positive_data_acceptance
 """A batch whose columns are of one length, a password that is right: no schema says it."""
 
 described = schemathesis.openapi.from_dict(document(describe_app())).exclude(path=ENDLESS)
-thorough = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
