@@ -201,7 +201,7 @@ _CODE_OF_STATUS: Final = {
     405: "method",
     403: "forbidden",
     401: "not-signed-in",
-    413: "too-large",,
+    413: "too-large",
 }
 
 

@@ -84,6 +84,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/enroll": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Standing
+         * @description What the county holds of the credential that asks.
+         */
+        get: operations["standing_api_v1_enroll_get"];
+        put?: never;
+        /**
+         * Enroll
+         * @description A one-time code against a credential. With `replace` this hardware takes the place of the one before it.
+         */
+        post: operations["enroll_api_v1_enroll_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/enroll/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate
+         * @description A new credential for a valid one, which stays valid until the new one is used.
+         */
+        post: operations["rotate_api_v1_enroll_rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/enterprises": {
         parameters: {
             query?: never;
@@ -676,6 +720,38 @@ export interface components {
             state: "fault" | "idle" | "off" | "running" | "unknown";
         };
         /**
+         * Enroll
+         * @description A one-time code, and what the hardware calls itself.
+         *
+         *         `replace`: this hardware takes the place of the one that is enrolled, from the next whole window of
+         *         `window_s` on.
+         */
+        Enroll: {
+            code: string;
+            /** @default  */
+            hardware: string;
+            /** @default false */
+            replace: boolean;
+            /** @default 60 */
+            window_s: number;
+        };
+        /**
+         * Enrolled
+         * @description A new credential. It is shown once.
+         *
+         *         `hand_over_s` (s UTC, 0: nobody was replaced): records from there on are this hardware's. `devices`: what the
+         *         replaced hardware read.
+         */
+        Enrolled: {
+            county_time_ns: number;
+            credential: string;
+            /** @default [] */
+            devices: components["schemas"]["KnownDevice"][];
+            gateway: string;
+            /** @default 0 */
+            hand_over_s: number;
+        };
+        /**
          * Enterprise
          * @description An enterprise of the register.
          */
@@ -825,8 +901,15 @@ export interface components {
         /**
          * Gap
          * @description Stands for records that will never come. Times in s UTC, `[start_s, end_s)`.
+         *
+         *         `sequence` is that of the batch it stands for where that is of the epoch of the message around it.
          */
         Gap: {
+            /** @default null */
+            batch: [
+                number,
+                number
+            ] | null;
             devices: string[];
             end_s: number;
             reason: string;
@@ -850,18 +933,29 @@ export interface components {
             batches_journalled: number;
             /** Conflicts */
             conflicts: number;
+            /**
+             * Credential
+             * @enum {string}
+             */
+            credential: "none" | "valid" | "revoked";
             /** Devices */
             devices: number;
             /** Enterprise Id */
             enterprise_id: string;
+            /** Hardware */
+            hardware: string;
             /** Id */
             id: string;
             /** Last Seen At */
             last_seen_at: string | null;
             /** Oldest Unsent S */
             oldest_unsent_s: number;
+            /** Refused After Hand Over */
+            refused_after_hand_over: number;
             /** Refused Rows */
             refused_rows: number;
+            /** Replaced At */
+            replaced_at: string | null;
             /** Shed */
             shed: {
                 [key: string]: number;
@@ -912,8 +1006,12 @@ export interface components {
          */
         IngestAnswer: {
             accepted: number;
+            /** @default false */
+            announce_again: boolean;
             county_time_ns: number;
             epoch: number;
+            /** @default 0 */
+            hand_over_s: number;
             held: number;
             missing: components["schemas"]["Missing"][];
             refused: components["schemas"]["RefusedRow"][];
@@ -942,6 +1040,17 @@ export interface components {
             sequence: number;
             /** @default 1 */
             version: number;
+        };
+        /**
+         * KnownDevice
+         * @description A device as the hardware that is replaced last announced it: what a plant's file needs to read it again.
+         */
+        KnownDevice: {
+            address: string;
+            /** @default  */
+            asset: string;
+            id: string;
+            profile: string;
         };
         /**
          * Live
@@ -1240,6 +1349,17 @@ export interface components {
             /** Username */
             username: string;
         };
+        /**
+         * Standing
+         * @description What the county holds of a valid credential. `hand_over_s`: as in `IngestAnswer`.
+         */
+        Standing: {
+            county_time_ns: number;
+            gateway: string;
+            /** @default 0 */
+            hand_over_s: number;
+            issued_ns: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -1290,7 +1410,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description another gateway's credential */
+            /** @description another gateway's credential, or that of replaced hardware */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1496,6 +1616,143 @@ export interface operations {
             };
             /** @description a bad parameter */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    standing_api_v1_enroll_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description accepted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Standing"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    enroll_api_v1_enroll_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Enroll"];
+                "application/msgpack": string;
+            };
+        };
+        responses: {
+            /** @description accepted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Enrolled"];
+                };
+            };
+            /** @description not a valid message */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a code or a credential that is over */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description other hardware is enrolled: say replace */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many attempts, wait */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_api_v1_enroll_rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description accepted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Enrolled"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a code or a credential that is over */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1914,7 +2171,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description another gateway's credential */
+            /** @description another gateway's credential, or that of replaced hardware */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2031,7 +2288,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description another gateway's credential */
+            /** @description another gateway's credential, or that of replaced hardware */
             403: {
                 headers: {
                     [name: string]: unknown;
