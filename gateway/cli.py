@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gateway.doctor import cli as examination
 from gateway.enrolment import cli as enrolment
 from gateway.terminal import address_of, await_or_fail, fail, print_json, tell
 from gateway.trusting import DataDirOption, OptionalConfigOption, data_dir_of, trust
@@ -319,6 +320,7 @@ def _entry(address: str, profile: str, unit: int | None, keys: list[str], access
 app.command()(enrolment.enroll)
 app.command()(enrolment.rotate)
 app.command()(trust)
+app.command()(examination.doctor)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
+from collectors.model import ConfigError
 from gateway.uplink_config import NO_PROXY, UplinkConfig, is_loopback
 
 
@@ -32,8 +33,8 @@ class Proxy:
         return f"Basic {base64.b64encode(self.login.encode()).decode()}" if self.login else ""
 
 
-class ProxyError(ValueError):
-    """A proxy of the environment that cannot be used; the arguments are (Chinese, English)."""
+class ProxyError(ConfigError):
+    """A proxy of the environment that cannot be used."""
 
 
 def proxy_for(config: UplinkConfig) -> Proxy | None:
@@ -66,9 +67,11 @@ def _read(url: str, login: str, *, from_environment: bool = False) -> Proxy:
         parts, port = urlsplit(""), 0
     if parts.scheme != "http" or not parts.hostname:
         raise ProxyError(
-            "环境变量中的代理地址不能用，应为 http://主机:端口。请改正 HTTPS_PROXY，或在 uplink.proxy 中写明。",
-            "the proxy that the environment names cannot be used, expected http://host:port. Correct HTTPS_PROXY, or "
-            "name it in uplink.proxy.",
+            "proxy_unusable",
+            "环境变量中的代理地址不能用，应为 http://主机:端口。",
+            "the proxy that the environment names cannot be used, expected http://host:port.",
+            "请改正 HTTPS_PROXY，或在 uplink.proxy 中写明代理，不用代理时写 none。",
+            "Correct HTTPS_PROXY, or name the proxy in uplink.proxy; where none is needed say none.",
         )
     if not login and parts.username:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

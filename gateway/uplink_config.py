@@ -85,6 +85,7 @@ def is_loopback(host: str) -> bool:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
         return parts if parts.port != 0 else None  # reading the port checks it
-    except ValueError:
+    except ValueError:  # of a port, of brackets, of a name that cannot be asked for
         return None

@@ -25,6 +25,7 @@ class Words(NamedTuple):
     next_en: str
 
 
+_PROXY_LOGIN: Final = 407
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 _HOSTNAME: Final = 62
@@ -68,13 +69,9 @@ def words_of_certificate(error: ssl.SSLCertVerificationError) -> Words:
     )
 
 
-def words_of_link(error: BaseException) -> Words:
-    """Why nothing can be sent, from the error of a request."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause = error.certificate_error
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return words_of_certificate(cause)
-    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
+def words_of_proxy_answer(status: int) -> Words:
+    """Why a proxy does not connect us, from its status."""
+    if status == _PROXY_LOGIN:
         return Words(
             "proxy_login_refused",
             "代理要求登录，或不接受用户名和密码（407）",
@@ -82,30 +79,50 @@ def words_of_link(error: BaseException) -> Words:
             "请把 用户名:密码 写入一个文件，用 uplink.proxy_credential_file 指明。",
             "Put user:password into a file and name it in uplink.proxy_credential_file.",
         )
+    return Words(
+        "proxy_refused",
+        f"代理不肯转接（{status}）",
+        f"the proxy does not connect us ({status})",
+        "请代理的管理员放行县级服务的主机和端口。",
+        "Have the proxy's administrator permit the county's host and port.",
+    )
+
+
+def words_of_proxy_away(cause: str) -> Words:
+    """A proxy that cannot be reached."""
+    return Words(
+        "proxy_unreachable",
+        f"连不上代理（{cause}）",
+        f"the proxy cannot be reached ({cause})",
+        "请检查 uplink.proxy 或环境变量 HTTPS_PROXY；不需要代理时写 proxy: none。",
+        "Check uplink.proxy, or HTTPS_PROXY in the environment; where none is needed say proxy: none.",
+    )
+
+
+def words_of_name(cause: str) -> Words:
+    """A host name that no name server knows."""
+    return Words(
+        "county_name_unknown",
+        f"找不到主机名（{cause}）",
+        f"the host name is not found ({cause})",
+        "请检查 uplink.url 的拼写和 /etc/resolv.conf 里的 DNS 服务器；只能经代理上网时，请设 uplink.proxy。",
+        "Check the spelling in uplink.url and the name servers in /etc/resolv.conf; where only a proxy leads out, "
+        "set uplink.proxy.",
+    )
+
+
+def words_of_link(error: BaseException) -> Words:
+    """Why nothing can be sent, from the error of a request."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return words_of_certificate(cause)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return Words(
-            "proxy_refused",
-            f"代理不肯转接（{error.status} {error.message}）",
-            f"the proxy does not connect us ({error.status} {error.message})",
-            "请代理的管理员放行县级服务的主机和端口。",
-            "Have the proxy's administrator permit the county's host and port.",
-        )
+        return words_of_proxy_answer(error.status)
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Words(
-            "proxy_unreachable",
-            f"连不上代理（{error}）",
-            f"the proxy cannot be reached ({error})",
-            "请检查 uplink.proxy 或环境变量 HTTPS_PROXY。",
-            "Check uplink.proxy, or HTTPS_PROXY in the environment.",
-        )
+        return words_of_proxy_away(str(error))
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Words(
-            "county_name_unknown",
-            f"找不到主机名（{error}）",
-            f"the host name is not found ({error})",
-            "请检查 uplink.url 的拼写和网关的 DNS 设置。",
-            "Check the spelling in uplink.url, and this gateway's name server.",
-        )
+        return words_of_name(str(error))
     if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
         return Words(
             "county_not_encrypted",

@@ -174,10 +174,10 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     held: int
     missing: list[Missing]
     county_time_ns: int
-    hand_over_s: int = 0
-    """Other hardware took this gateway's place: rows from this time on (s UTC) are not taken. 0: nobody did."""
     announce_again: bool = False
     """The batch names announcements that the county lacks: send the latest of every device once more."""
+    hand_over_s: int = 0
+    """Other hardware took this gateway's place: rows from this time on (s UTC) are not taken. 0: nobody did."""
 
 
 class DevicePresence(msgspec.Struct, frozen=True):

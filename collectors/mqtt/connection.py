@@ -21,6 +21,7 @@ from collectors.model import Clock, CollectorError, ConfigError, LinkError
 from collectors.mqtt.addresses import Address
 from collectors.mqtt.broker_socket import BrokerSocket, open_socket
 from collectors.mqtt.inbox import Inbox, Message
+from collectors.mqtt.limits import BrokerLimits, limits_in
 from collectors.passwords import password_in
 
 RECEIVE_MAXIMUM: Final = 4_000
@@ -97,6 +98,8 @@ class BrokerConnection:
         """Number of this connection: an acknowledgement belongs to one."""
         self.session_present = False
         """Whether the broker had kept our session."""
+        self.limits = BrokerLimits()
+        """What the broker said that it permits; MQTT 3.1.1 has no words for it."""
         self._clock = clock
         self._client: _Client | None = None
         self._socket: BrokerSocket | None = None
@@ -333,6 +336,7 @@ class BrokerConnection:
             return
         self.session_present = flags.session_present
         self._backlog = flags.session_present
+        self.limits = limits_in(properties)
         if self._connack is not None and not self._connack.done():
             self._connack.set_result(None)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from collectors.model import LinkError
 from gateway.access import read_credential, tls_context, way_of
-from gateway.proxy import ProxyError, proxy_for
+from gateway.proxy import proxy_for
 from gateway.secret_file import secret_file
 from gateway.uplink_config import UplinkConfig
 from gateway.uplink_troubles import words_of_link
@@ -34,13 +34,10 @@ class Answered:
 
 
 async def ask(uplink: UplinkConfig, method: str, route: str, *, credential: str = "", body: bytes = b"") -> Answered:
-    """One request to the county, as the configuration leads there. Raises LinkError in words for people."""
+    """One request to the county, as the configuration leads there. Raises LinkError, ProxyError."""
     try:
         proxy = await asyncio.to_thread(proxy_for, uplink)
         context = await asyncio.to_thread(tls_context, uplink.ca_file)
-    except ProxyError as error:
-        zh, en = error.args
-        raise LinkError("proxy_unusable", zh, en) from error
     except (OSError, ssl.SSLError) as error:
         raise LinkError(
             "file_unusable",

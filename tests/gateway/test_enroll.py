@@ -30,7 +30,7 @@ from tests.api.county_fixtures import NOW_S, CountyUnderTest, HandClock, minutes
 from tests.connect_proxy import ConnectProxy
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.test_uplink import rig_for, running, until
-from tests.private_ca import PrivateCa, ServerTls
+from tests.private_ca import PrivateCa, ServerTls, TlsPort
 
 
 @pytest.fixture(autouse=True)
@@ -174,29 +174,12 @@ async def test_an_untrusted_county_gets_no_code(county: CountyUnderTest, tls: Se
 async def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, certificate: dict[str, Any], code: str) -> None:
     ca = PrivateCa(tmp_path / "ca")
     tls = ca.server(*certificate.pop("hosts", ()), **certificate)
-    server = await _silent_tls_server(tls)
-    try:
-        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        config = tmp_path / "plant.yaml"
-        told = problem(await command("enroll", url, "A", "--config", config, "--ca-file", ca.ca_file, "--json"))
-    finally:
-        server.close()
-        await server.wait_closed()
+    with TlsPort(tls) as port:
+        call = ["enroll", port.url, "A", "--config", tmp_path / "plant.yaml", "--ca-file", ca.ca_file, "--json"]
+        told = problem(await command(*call))
     assert told["code"] == code
     assert told["next_zh"]
     assert told["next_en"]
-
-
-async def _silent_tls_server(tls: ServerTls) -> asyncio.Server:
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
 
 
 async def test_a_refused_code_leaves_the_credential_that_was_there(
@@ -258,6 +241,8 @@ async def test_http_to_another_machine_needs_to_be_permitted(tmp_path: Path) -> 
         ({"url": "http://10.1.2.3:8600"}, False),
         ({"url": "http://10.1.2.3:8600", "plain_http": True}, True),
         ({"url": "http://127.0.0.1.county.example"}, False),
+        ({"url": f"https://{'x' * 64}.example"}, False),
+        ({"url": "https://county.example:0"}, False),
         ({"url": "https://county.example", "proxy": "http://10.0.0.1:3128"}, True),
         ({"url": "https://county.example", "proxy": "none"}, True),
         ({"url": "https://county.example", "proxy": "http://user:secret@10.0.0.1:3128"}, False),
