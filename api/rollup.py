@@ -24,7 +24,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from api.applier import DayMarks
 from api.clock import Clock
-from api.register.counters import raise_counter
+from api.day_versions import keep_version
+from api.register.counters import raise_counter, read_counter
 from api.register.database import writing
 from api.register.models import DeviceDay, DirtyDay
 from api.store.port import DayRecords, IntervalStore
@@ -36,6 +37,7 @@ _IDLE_S: Final = 0.5
 _RETRY_S: Final = 5.0
 _SETTLED_S: Final = 2.0
 _LONGEST_WAIT_S: Final = 60.0
+_TELL_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -169,12 +171,26 @@ class Rollup:
             ]
             if due_today and any(key.day >= today for key in keys):
                 self._last_today_s = now_s
-            changed = 0
-            for first in range(0, len(keys), _CHUNK_KEYS):
-                if self._stopping.is_set():
-                    break
-                changed += self._chunk(keys[first : first + _CHUNK_KEYS])
+            changed = told = 0
+            told_s = now_s
+            try:
+                for first in range(0, len(keys), _CHUNK_KEYS):
+                    if self._stopping.is_set():
+                        break
+                    changed += self._chunk(keys[first : first + _CHUNK_KEYS])
+                    if changed > told and self._clock.monotonic_s() - told_s >= _TELL_S:
+                        self._tell()
+                        told, told_s = changed, self._clock.monotonic_s()
+            finally:
+                if changed > told:
+                    self._tell()
             return changed
+
+    def _tell(self) -> None:
+        """Let readers know, of many days at once: what they hold of them is made again each time."""
+        with writing(self._engine) as connection:
+            raise_counter(connection, "device_day")
+        self._changed()
 
     def _look(self, found: Sequence[Any], now_s: float) -> None:
         """Note since when each dirty day is as it is."""
@@ -197,8 +213,9 @@ class Rollup:
         ]
         changed = 0
         with writing(self._engine) as connection:
+            number = read_counter(connection, "device_day") + 1  # what it will be when readers are told
             for row in rows:
-                changed += _replace(connection, row)
+                changed += _replace(connection, row | {"changed": number})
             for key in keys:
                 connection.execute(
                     delete(DirtyDay).where(
@@ -207,13 +224,9 @@ class Rollup:
                         DirtyDay.generation == key.generation,
                     )
                 )
-            if changed:
-                raise_counter(connection, "device_day")
         for key in keys:
             self._seen.pop((key.gateway, key.day), None)
         self.computed += len(keys)
-        if changed:
-            self._changed()
         return changed
 
     def wait_clean(self, timeout_s: float) -> bool:
@@ -255,5 +268,6 @@ def _replace(connection: Connection, row: dict[str, Any]) -> int:
     if before is None:
         connection.execute(insert(DeviceDay).values(**row))
     else:
+        keep_version(connection, row["gateway"], row["day"], row["computed_ns"])
         connection.execute(update(DeviceDay).where(*key).values(**row))
     return 1

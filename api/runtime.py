@@ -29,6 +29,7 @@ from api.rollup import Rollup
 from api.services.access import Access
 from api.services.day_cache import DayCache
 from api.services.definitions import Definitions
+from api.services.memory import Memory
 from api.services.plans import Plans
 from api.services.register_view import RegisterReader
 from api.settings import Settings
@@ -63,6 +64,7 @@ class County:
     days: DayCache
     definitions: Definitions
     plans: Plans
+    memory: Memory
 
     @classmethod
     @asynccontextmanager
@@ -135,6 +137,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         days=days,
         definitions=definitions,
         plans=plans,
+        memory=Memory(),
     )
 
 

@@ -20,6 +20,14 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Page(ApiModel):
+    """Where in a long list an answer stands."""
+
+    offset: int
+    limit: int
+    total: int
+
+
 class Problem(ApiModel):
     """Every failure that a page can show: what happened, what to do, and the technical line."""
 
@@ -51,19 +59,26 @@ class Session(ApiModel):
     expires_at: datetime
 
 
+ScopeKind = Literal["county", "zone", "area", "industry", "chain", "park", "ladder", "enterprise", "asset"]
+
+
 class Scope(ApiModel):
     """What a figure is about."""
 
-    kind: Literal["county", "zone", "area", "industry", "enterprise"]
+    kind: ScopeKind
     id: str
     name_zh: str
 
 
+PeriodKind = Literal["day", "month", "quarter", "year", "cumulative"]
+
+
 class Period(ApiModel):
-    """A local (Asia/Shanghai) day, month, quarter or year: `2026-11-23`, `2026-11`, `2026-Q4`, `2026`."""
+    """A local (Asia/Shanghai) day, month, quarter or year: `2026-11-23`, `2026-11`, `2026-Q4`, `2026`; or from the
+    start of a year (累计): `2026-01..2026-11`."""
 
     id: str
-    kind: Literal["day", "month", "quarter", "year"]
+    kind: PeriodKind
     start: datetime
     end: datetime
     complete: bool
@@ -93,6 +108,14 @@ class Definition(ApiModel):
     parameters: list[Parameter]
     source: str
     note_zh: str = ""
+    method: str = ""
+    """How it is computed; empty: by the method that bears its id."""
+    measure: Literal["pooled", "mean", "time-weighted"] = "pooled"
+    """Of a rate: all assets together, the mean of enterprises' rates, or by time."""
+    options: dict[str, str] = Field(default_factory=dict)
+    """What the method is told, such as the carrier that it counts."""
+    in_force_from: date | None = None
+    """The first local day of periods that are counted by this version; None: always."""
 
 
 class Declared(ApiModel):
@@ -144,6 +167,10 @@ class Figure(ApiModel):
     computed_at: datetime
     digest: str
     """SHA-256 over the inputs: the same inputs give the same digest."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """A digest of each kind of input: definition, register, evidence, day states."""
+    as_of: datetime | None = None
+    """What was known then; None: now."""
     declared: Declared | None = None
     time_weighted: float | None = None
     mean_of_enterprises: float | None = None
@@ -191,7 +218,12 @@ class Explanation(ApiModel):
     sentence_en: str
     formula_with_numbers: str
     rows: list[EvidenceRow]
-    """Every asset or meter of the perimeter; their counts re-add to the figure exactly."""
+    """Assets, meters or processes of the perimeter, a page of them; those of all pages re-add to the figure exactly."""
+    page: Page
+    by_counted: dict[str, int]
+    """How many rows of the whole perimeter count how."""
+    enterprises: int
+    """How many enterprises the rows of the whole perimeter belong to."""
 
 
 class Enterprise(ApiModel):
@@ -210,10 +242,13 @@ class Enterprise(ApiModel):
     cnc_rate: float | None
 
 
+Connection = Literal["connected", "not-connected", "gateway-silent", "never-seen"]
+
+
 class DeviceLive(ApiModel):
     """How a device is now, as its gateway judges it. Volatile; never used for a figure."""
 
-    connection: Literal["connected", "not-connected", "gateway-silent", "never-seen"]
+    connection: Connection
     state: StateName
     since: datetime | None
     last_proof_at: datetime | None
@@ -352,14 +387,6 @@ class Alive(ApiModel):
     version: str
 
 
-class Page(ApiModel):
-    """Where in a long list an answer stands."""
-
-    offset: int
-    limit: int
-    total: int
-
-
 class EnterpriseList(ApiModel):
     """Enterprises, in pages of at most 200."""
 
@@ -372,6 +399,8 @@ class AssetList(ApiModel):
 
     page: Page
     items: list[Asset]
+    connections: dict[Connection, int]
+    """How many machines of all pages are connected now, and how many are not, by their state device."""
 
 
 class GatewayList(ApiModel):
@@ -387,8 +416,9 @@ class PlanList(ApiModel):
 
 
 class ScopeList(ApiModel):
-    """Everything that the reader may ask figures about: the county, its zones, industries and enterprises."""
+    """What the reader may ask figures about: the county and its parts, then enterprises."""
 
+    page: Page
     items: list[Scope]
 
 

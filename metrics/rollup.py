@@ -7,7 +7,7 @@ bits. Times are tenths of seconds and quantities thousandths of their unit, as i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from enum import IntEnum
@@ -216,13 +216,18 @@ def _in_force_tenths(start: NDArray[np.int64], end: NDArray[np.int64], as_of_s: 
 
 
 def asset_period(
-    states: DayStates, bindings: Bindings, n_assets: int, from_day: int, to_day: int, as_of_s: int
+    states: DayStates | Sequence[DayStates],
+    bindings: Bindings,
+    n_assets: int,
+    from_day: int,
+    to_day: int,
+    as_of_s: int,
 ) -> AssetPeriod:
     """Credit device days to the assets that the devices were bound to on those days.
 
     Parameters: `states` day states of all devices, any days (those outside `[from_day, to_day)` do not
-    count); `bindings` into `n_assets` assets; `as_of_s` the time of computation, s UTC: bound time ends
-    there in a period that is not over.
+    count), also in several blocks of days that do not share any: the same bits come of it; `bindings` into
+    `n_assets` assets; `as_of_s` the time of computation, s UTC: bound time ends there in a period that is not over.
     Raises ValueError where two bindings of one asset and series overlap.
     """
     credit = _Credit(states, bindings, n_assets, from_day, to_day, as_of_s)
@@ -269,7 +274,12 @@ def _connection(credit: _Credit, of_state: _Credit) -> ConnectionPeriod:
 
 
 def meter_period(
-    states: DayStates, bindings: Bindings, n_meters: int, from_day: int, to_day: int, as_of_s: int
+    states: DayStates | Sequence[DayStates],
+    bindings: Bindings,
+    n_meters: int,
+    from_day: int,
+    to_day: int,
+    as_of_s: int,
 ) -> MeterPeriod:
     """Credit device days to the meters that the devices were bound to; as `asset_period`, any series."""
     credit = _Credit(states, bindings, n_meters, from_day, to_day, as_of_s)
@@ -291,7 +301,15 @@ def meter_period(
 class _Credit:
     """Which rows of the day states count for which binding, and so for which object."""
 
-    def __init__(self, states: DayStates, bindings: Bindings, n_objects: int, from_day: int, to_day: int, as_of_s: int):
+    def __init__(
+        self,
+        states: DayStates | Sequence[DayStates],
+        bindings: Bindings,
+        n_objects: int,
+        from_day: int,
+        to_day: int,
+        as_of_s: int,
+    ):
         _require_no_overlap(bindings)
         start = np.maximum(bindings.from_day, from_day)
         end = np.minimum(bindings.to_day, to_day)
@@ -299,9 +317,11 @@ class _Credit:
         self.n_objects = n_objects
         self.bound = _in_force_tenths(start, end, as_of_s)
         """Time that each binding was in force, (b,), 0.1 s."""
-        if len(states) and (int(states.day[0]) < from_day or int(states.day[-1]) >= to_day):
-            states = states.take((states.day >= from_day) & (states.day < to_day))
-        self._parts = _parts(states, bindings, start, end, from_day, to_day)
+        self._parts: list[_Part] = []
+        for block in (states,) if isinstance(states, DayStates) else states or (DayStates.empty(),):
+            if len(block) and (int(block.day[0]) < from_day or int(block.day[-1]) >= to_day):
+                block = block.take((block.day >= from_day) & (block.day < to_day))
+            self._parts += _parts(block, bindings, start, end, from_day, to_day)
 
     def only(self, chosen: NDArray[np.bool_]) -> _Credit:
         """The same for some of the bindings, given as a mask (b,)."""
@@ -322,11 +342,12 @@ class _Credit:
 
     def _sums(self, name: str, group: Callable[[_Part], NDArray[np.int64]], n_groups: int) -> NDArray[np.int64]:
         sums = [_sum_by(part.taken(part.days.sums(name)), group(part), n_groups) for part in self._parts]
-        return (
-            sums[0]
-            if len(sums) == 1
-            else _sum_by(np.concatenate(sums), np.tile(np.arange(n_groups), len(sums)), n_groups)
-        )
+        if sum(max(int(one.max(initial=0)), -int(one.min(initial=0))) for one in sums) > _INT64_MAX:
+            return _sum_by(np.concatenate(sums), np.tile(np.arange(n_groups), len(sums)), n_groups)
+        total = sums[0]
+        for one in sums[1:]:
+            total = total + one
+        return total
 
     def proofs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First and last proof of connection per object, s UTC; NEVER: none."""

@@ -12,6 +12,33 @@ from api.register.database import writing
 from api.register.models import AnnouncementRow
 from gateway.wire import Announce, Announcement, DeviceRef
 
+_Latest = dict[tuple[str, str], tuple[int, Announcement]]
+
+
+def _read(engine: Engine, until_ns: int | None) -> _Latest:
+    a = AnnouncementRow
+    asked = select(a.gateway, a.arrived_ns, a.content).order_by(a.arrived_ns, a.number)
+    if until_ns is not None:
+        asked = asked.where(a.arrived_ns <= until_ns)
+    found: _Latest = {}
+    with engine.connect() as connection:
+        for gateway, arrived_ns, content in connection.execute(asked):
+            said = msgspec.msgpack.decode(content, type=Announcement)
+            found[gateway, said.device] = (arrived_ns, said)
+    return found
+
+
+class Announced:
+    """What devices had said of themselves at one time."""
+
+    def __init__(self, latest: _Latest) -> None:
+        self._latest = latest
+
+    def latest(self, gateway: str, device: str) -> Announcement | None:
+        """The last thing that a device had said of itself."""
+        found = self._latest.get((gateway, device))
+        return None if found is None else found[1]
+
 
 class Announcements:
     """Announcements of all gateways. Calls may come from any thread."""
@@ -19,14 +46,9 @@ class Announcements:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._latest: dict[tuple[str, str], tuple[int, Announcement]] = {}
-        a = AnnouncementRow
-        with engine.connect() as connection:
-            for gateway, arrived_ns, content in connection.execute(
-                select(a.gateway, a.arrived_ns, a.content).order_by(a.arrived_ns, a.number)
-            ):
-                said = msgspec.msgpack.decode(content, type=Announcement)
-                self._latest[gateway, said.device] = (arrived_ns, said)
+        self._latest = _read(engine, None)
+        self.version = 0
+        """Counts up when something is announced."""
 
     def take(self, message: Announce, arrived_ns: int) -> None:
         """Keep announcements. One that is known by (gateway, epoch, number) changes nothing."""
@@ -61,6 +83,11 @@ class Announcements:
                 )
             for said in fresh.values():
                 self._latest[message.gateway, said.device] = (arrived_ns, said)
+            self.version += bool(fresh)
+
+    def as_known(self, at_ns: int) -> Announced:
+        """What had been announced at a time, ns UTC."""
+        return Announced(_read(self._engine, at_ns))
 
     def lacks(self, gateway: str, devices: Iterable[DeviceRef]) -> bool:
         """Whether a batch names an announcement that never came; a later one of the device says as much."""

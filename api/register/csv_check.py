@@ -18,6 +18,10 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "gateways.csv": ("gateway",),
     "bindings.csv": ("gateway", "device", "role", "valid_from"),
     "reports.csv": ("credit_code", "month"),
+    "groups.csv": ("kind", "group_id"),
+    "memberships.csv": ("credit_code", "kind", "group_id", "valid_from"),
+    "processes.csv": ("credit_code", "process_number"),
+    "statistics.csv": ("indicator", "year"),
 }
 _NO_END: Final = 2**31
 
@@ -56,6 +60,7 @@ def check(folder: Folder, current: Facts) -> None:
         errors.extend(_references(file, row, merged.facts))
     errors.extend(_meter_trees(merged))
     errors.extend(_bindings(merged))
+    errors.extend(_parks(merged))
     errors.sort(key=lambda e: (list(KEYS).index(e.file) if e.file in KEYS else -1, e.line))
 
 
@@ -80,6 +85,10 @@ def _references(file: str, row: Row, facts: Facts) -> Iterable[RowError]:
             yield row.error("gateway", "网关不在 gateways.csv 或台账中 no such gateway")
         if (code, v["number"]) not in facts[f"{v['kind']}s.csv"]:
             yield row.error("number", f"该企业没有此编号 the enterprise has no such {v['kind']}")
+    if file == "memberships.csv" and (v["kind"], v["group_id"]) not in facts["groups.csv"]:
+        yield row.error("group_id", "不在 groups.csv 或台账中 no such chain or park")
+    if file == "assets.csv" and v["original_value_wan"] is not None and v["original_value_wan"] < 0:
+        yield row.error("original_value_wan", "不能为负 expected 0 or more")
     if file == "reports.csv" and v["value_added_wan"] is None and v["output_wan"] is None:
         yield row.error("value_added_wan", "增加值与产值至少填一项 value added or output must be given")
 
@@ -132,6 +141,23 @@ def _bindings(merged: _Merged) -> Iterable[RowError]:
                     yield row.error(
                         "valid_from",
                         f"{what}同一时间已有 {group[-1]} 绑定 overlaps another {group[-1]} binding of one {group[0]}",
+                    )
+
+
+def _parks(merged: _Merged) -> Iterable[RowError]:
+    """An enterprise lies in one park at a time; chains may overlap."""
+    spans: dict[str, list[tuple[int, int, Key]]] = {}
+    for key, v in merged.facts["memberships.csv"].items():
+        if v["kind"] == "park":
+            until = _NO_END if v["valid_to"] is None else v["valid_to"]
+            spans.setdefault(v["credit_code"], []).append((v["valid_from"], until, key))
+    for held in spans.values():
+        for (_, until, one), (since, _, other) in pairwise(sorted(held)):
+            if since <= until:
+                row = merged.rows.get(("memberships.csv", other)) or merged.rows.get(("memberships.csv", one))
+                if row is not None:
+                    yield row.error(
+                        "valid_from", "该企业同一时间已属另一园区 the enterprise is in another park at that time"
                     )
 
 

@@ -19,6 +19,10 @@ nothing is deleted by absence; set `valid_to` to end something.
 | gateways.csv | gateway | a gateway; its credential is made by `plantpulse-county gateway add`, never in a file |
 | bindings.csv | gateway, device, role, valid_from | from which local day a device speaks for an asset or meter |
 | reports.csv | credit_code, month | what an enterprise reported for a month |
+| groups.csv | kind, group_id | a chain (产业链) or park (园区): a scope beside industries and zones |
+| memberships.csv | credit_code, kind, group_id, valid_from | from which local day an enterprise belongs to one |
+| processes.csv | credit_code, process_number | a process of an enterprise's list (关键工序) |
+| statistics.csv | indicator, year | an official figure of the county for a year, typed in |
 
 `device` is the id that the gateway uses (`moulding-1`, `cnc-cell/SN4711`). A binding's role is `state` (times and
 machine states come from it; one per asset at a time) or `quantity` (counted energy, water, gas; one per object at a
@@ -31,7 +35,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 ColumnKind = Literal[
-    "text", "id", "device", "credit-code", "date", "month", "yes-no", "number", "choice", "industry", "zone"
+    "text", "id", "device", "credit-code", "date", "month", "year", "yes-no", "number", "choice", "industry", "zone"
 ]
 
 ASSET_CONTROLS: Final = ("cnc", "plc", "robot", "manual", "none")
@@ -43,6 +47,7 @@ METER_ROLES: Final = ("import", "export", "generation", "sub")
 CARRIER_UNITS: Final = {"electricity": "kWh", "water": "m3", "gas": "m3", "heat": "GJ", "compressed-air": "m3"}
 """What a meter can count, and the one unit of each in the register."""
 
+GROUP_KINDS: Final = ("chain", "park")
 BINDING_KINDS: Final = ("asset", "meter")
 BINDING_ROLES: Final = ("state", "quantity")
 
@@ -101,6 +106,8 @@ REGISTER_FILES: Final[dict[str, tuple[CsvColumn, ...]]] = {
         _may("scope_reason", "text", "why it is in or out of scope"),
         _may("site_id", "id", "where it stands; empty: not said"),
         *_IDENTITY,
+        _may("original_value_wan", "number", "original value (原值), 万元; empty: not known"),
+        _may("declared_networked", "yes-no", "whether the enterprise says that it is networked; empty: not said"),
         *_VALID,
     ),
     "meters.csv": (
@@ -133,6 +140,30 @@ REGISTER_FILES: Final[dict[str, tuple[CsvColumn, ...]]] = {
         _must("month", "month", "the month it speaks of"),
         _may("value_added_wan", "number", "value added of the month, 万元 (CNY 10,000), current prices"),
         _may("output_wan", "number", "gross output of the month, 万元, current prices"),
+    ),
+    "groups.csv": (
+        _must("kind", "choice", "what it is", GROUP_KINDS),
+        _must("group_id", "id", "short id: letters, digits, - _ ."),
+        _must("name_zh", "text", "its name"),
+    ),
+    "memberships.csv": (
+        _must("credit_code", "credit-code", "the enterprise that belongs to it"),
+        _must("kind", "choice", "what it belongs to", GROUP_KINDS),
+        _must("group_id", "id", "of groups.csv; an enterprise may belong to several chains"),
+        *_VALID,
+    ),
+    "processes.csv": (
+        _must("credit_code", "credit-code", "the enterprise whose process it is"),
+        _must("process_number", "id", "number of the process, unique within the enterprise"),
+        _must("name_zh", "text", "name of the process"),
+        _may("key_process", "yes-no", "whether it is a key process (关键工序)", default="yes"),
+        _may("controlled", "yes-no", "whether it is under NC, DNC, FMC, PLC or DCS control; empty: not known"),
+    ),
+    "statistics.csv": (
+        _must("indicator", "id", "id of the plan's indicator table, or another name that a definition asks for"),
+        _must("year", "year", "the year it speaks of"),
+        _must("value", "number", "the official value, in the indicator's unit"),
+        _must("source", "text", "who published it, and where"),
     ),
 }
 """The files in the order in which they are read: a file refers only to files above it."""

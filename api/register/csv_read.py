@@ -19,6 +19,7 @@ from api.register.csv_format import REGISTER_FILES, CsvColumn
 _ID: Final = re.compile(r"[A-Za-z0-9一-鿿][A-Za-z0-9一-鿿._-]{0,63}")
 _DEVICE: Final = re.compile(r"[^\s/][^\s]{0,199}")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_YEAR: Final = re.compile(r"[12]\d{3}", re.ASCII)
 _MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 _EPOCH: Final = date(1970, 1, 1)
@@ -226,6 +227,12 @@ def _month(text: str, _: CsvColumn, __: Known) -> str:
     return text
 
 
+def _year(text: str, _: CsvColumn, __: Known) -> int:
+    if not _YEAR.fullmatch(text):
+        raise ValueError("应为年份 expected a year YYYY")
+    return int(text)
+
+
 def _yes_no(text: str, _: CsvColumn, __: Known) -> bool:
     if text not in ("yes", "no"):
         raise ValueError("应为 expected yes or no")
@@ -263,6 +270,7 @@ _READ: Final[dict[str, Callable[[str, CsvColumn, Known], Any]]] = {
     "credit-code": _credit_code,
     "date": _date,
     "month": _month,
+    "year": _year,
     "yes-no": _yes_no,
     "number": _number,
     "choice": _choice,

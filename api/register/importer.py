@@ -71,6 +71,10 @@ _MODELS: Final[dict[str, type[m.Recorded]]] = {
     "gateways.csv": m.Gateway,
     "bindings.csv": m.Binding,
     "reports.csv": m.Report,
+    "groups.csv": m.ScopeGroup,
+    "memberships.csv": m.Membership,
+    "processes.csv": m.Process,
+    "statistics.csv": m.Statistic,
 }
 _RENAMED: Final = {"valid_from": "valid_from_day", "valid_to": "valid_to_day"}
 _RENAMED_BACK: Final = {new: old for old, new in _RENAMED.items()}

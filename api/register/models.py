@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMING: Final = {
@@ -149,6 +160,10 @@ class Asset(Recorded, Valid, Base):
     manufacturer: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(Text)
     serial: Mapped[str] = mapped_column(Text)
+    original_value_wan: Mapped[float | None] = mapped_column(Float)
+    """原值, 万元; null: not known."""
+    declared_networked: Mapped[bool | None]
+    """Whether the enterprise says that it is networked; null: nothing is said."""
 
     __table_args__ = (CheckConstraint("control in ('cnc', 'plc', 'robot', 'manual', 'none')", name="control"),)
 
@@ -206,6 +221,52 @@ class Report(Recorded, Base):
     month: Mapped[str] = mapped_column(String(7))
     value_added_wan: Mapped[float | None]
     output_wan: Mapped[float | None]
+
+
+class ScopeGroup(Recorded, Base):
+    """A chain (产业链) or park (园区) of the county: scopes beside industries and zones, which may overlap."""
+
+    __tablename__ = "scope_group"
+
+    kind: Mapped[str] = mapped_column(String(8))
+    group_id: Mapped[str] = mapped_column(String(64))
+    name_zh: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (CheckConstraint("kind in ('chain', 'park')", name="kind"),)
+
+
+class Membership(Recorded, Valid, Base):
+    """That an enterprise belongs to a chain or park."""
+
+    __tablename__ = "membership"
+
+    credit_code: Mapped[str] = mapped_column(String(18), index=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    group_id: Mapped[str] = mapped_column(String(64))
+
+
+class Process(Recorded, Base):
+    """A process of an enterprise's list, for the rate of key processes under numerical control."""
+
+    __tablename__ = "process"
+
+    credit_code: Mapped[str] = mapped_column(String(18), index=True)
+    process_number: Mapped[str] = mapped_column(String(64))
+    name_zh: Mapped[str] = mapped_column(Text)
+    key_process: Mapped[bool]
+    controlled: Mapped[bool | None]
+    """Under NC, DNC, FMC, PLC or DCS control; null: not known."""
+
+
+class Statistic(Recorded, Base):
+    """An official figure of the county for a year, typed in: never computed here, only set beside what is."""
+
+    __tablename__ = "statistic"
+
+    indicator: Mapped[str] = mapped_column(String(64), index=True)
+    year: Mapped[int] = mapped_column(Integer)
+    value: Mapped[float] = mapped_column(Float)
+    source: Mapped[str] = mapped_column(Text)
 
 
 class GatewayCredential(Base):
@@ -270,8 +331,31 @@ class DeviceDay(Base):
     """Device ids, in JSON."""
     content: Mapped[bytes] = mapped_column(LargeBinary)
     """Day states, zstd over `metrics.days.DayStates.to_bytes`."""
+    changed: Mapped[int] = mapped_column(BigInteger, default=0)
+    """The counter `device_day` when this was written: readers ask for what is above what they have."""
 
-    __table_args__ = (Index("ix_device_day_day", "day"),)
+    __table_args__ = (Index("ix_device_day_day", "day"), Index("ix_device_day_changed", "changed"))
+
+
+class DeviceDayVersion(Base):
+    """Day states that were replaced: what the county knew of a day from `computed_ns` to `superseded_ns`."""
+
+    __tablename__ = "device_day_version"
+
+    row_id: Mapped[int] = mapped_column(Number, primary_key=True)
+    gateway: Mapped[str] = mapped_column(String(64))
+    day: Mapped[int] = mapped_column(Integer)
+    generation: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(String(64))
+    computed_ns: Mapped[int] = mapped_column(BigInteger)
+    superseded_ns: Mapped[int] = mapped_column(BigInteger)
+    devices: Mapped[str] = mapped_column(Text)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        Index("ix_device_day_version_day", "day", "superseded_ns"),
+        Index("ix_device_day_version_superseded_ns", "superseded_ns"),
+    )
 
 
 class DirtyDay(Base):
@@ -335,3 +419,75 @@ class Audit(Base):
     subject: Mapped[str] = mapped_column(Text)
     detail: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
+
+
+class FigureSet(Base):
+    """Figures of one period, computed together from what was known at `as_of_ns`. Appended only: a draft until an
+    event publishes it."""
+
+    __tablename__ = "figure_set"
+
+    id: Mapped[int] = mapped_column(Number, primary_key=True)
+    period_id: Mapped[str] = mapped_column(String(32), index=True)
+    as_of_ns: Mapped[int] = mapped_column(BigInteger)
+    made_ns: Mapped[int] = mapped_column(BigInteger)
+    actor: Mapped[str] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 over the digests of its figures: the same inputs give the same set."""
+    compared_with: Mapped[int | None] = mapped_column(ForeignKey("figure_set.id"))
+    """The published set that its changes are told against; null: none was published."""
+
+
+class FigureValue(Base):
+    """One figure of a set, as it was computed."""
+
+    __tablename__ = "figure_value"
+
+    set_id: Mapped[int] = mapped_column(ForeignKey("figure_set.id"), primary_key=True)
+    definition_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    scope: Mapped[str] = mapped_column(String(100), primary_key=True)
+    definition_version: Mapped[int] = mapped_column(Integer)
+    value: Mapped[float | None] = mapped_column(Float)
+    digest: Mapped[str] = mapped_column(String(64))
+    inputs: Mapped[str] = mapped_column(Text)
+    """Digests of its inputs by kind (definition, register, evidence, day states), in JSON."""
+    content: Mapped[str] = mapped_column(Text)
+    """The figure as the API shows it, in JSON."""
+    change: Mapped[str | None] = mapped_column(Text)
+    """What changed against `compared_with`, and why, in JSON; null: nothing, or nothing to compare with."""
+
+
+class FigureEvent(Base):
+    """What became of a set: published, or withdrawn again. Appended only."""
+
+    __tablename__ = "figure_event"
+
+    id: Mapped[int] = mapped_column(Number, primary_key=True)
+    set_id: Mapped[int] = mapped_column(ForeignKey("figure_set.id"), index=True)
+    period_id: Mapped[str] = mapped_column(String(32), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    at_ns: Mapped[int] = mapped_column(BigInteger)
+    actor: Mapped[str] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text)
+    revision: Mapped[int] = mapped_column(Integer)
+    """Of the period: 1 for what was published first."""
+
+    __table_args__ = (CheckConstraint("kind in ('published', 'withdrawn')", name="kind"),)
+
+
+class RecordHold(Base):
+    """Days whose minute records must not expire. Appended; released by setting `released_ns` once."""
+
+    __tablename__ = "record_hold"
+
+    id: Mapped[int] = mapped_column(Number, primary_key=True)
+    from_day: Mapped[int] = mapped_column(Integer)
+    to_day: Mapped[int] = mapped_column(Integer)
+    """The last local day, included."""
+    credit_code: Mapped[str | None] = mapped_column(String(18))
+    """The enterprise that it is about; null: all. Days are kept whole either way."""
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(64))
+    at_ns: Mapped[int] = mapped_column(BigInteger)
+    released_ns: Mapped[int | None] = mapped_column(BigInteger)

@@ -9,21 +9,39 @@ from fastapi import APIRouter, Query
 from api.routes.deps import PROBLEMS, CountyDep, DataReaderDep
 from api.schemas import DefinitionList, Explanation, IndicatorList, ScopeList, Series
 from api.services import explain, figures, scopes, series
+from api.services.explain_words import Counted
 
 router = APIRouter(prefix="/api/v1", tags=["figures"], responses=PROBLEMS)
 
 ScopeQuery = Annotated[
     str | None,
-    Query(description="`county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see"),
+    Query(
+        max_length=100,
+        description="`county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, "
+        "`enterprise:CODE` or `asset:ID`; default: all one may see",
+    ),
 ]
 PeriodQuery = Annotated[
     str | None,
-    Query(description="`2026-11-23`, `2026-11`, `2026-Q4` or `2026` in Asia/Shanghai; default: the present month"),
+    Query(
+        max_length=32,
+        description="`2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; "
+        "default: the present month",
+    ),
 ]
 LookBackQuery = Annotated[
     int | None,
     Query(ge=1, le=366, description="days in which one proof of connection counts; default: the definition's 30"),
 ]
+AsOfQuery = Annotated[
+    str | None,
+    Query(
+        max_length=40,
+        description="what was known at this time, e.g. `2026-11-23T08:00:00+08:00`: register, announcements and day "
+        "states as they then were; default: now",
+    ),
+]
+Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 
 
 @router.get("/indicators")
@@ -33,9 +51,14 @@ def list_indicators(
     scope: ScopeQuery = None,
     period: PeriodQuery = None,
     look_back_days: LookBackQuery = None,
+    as_of: AsOfQuery = None,
+    ids: Annotated[
+        list[Annotated[str, Query(max_length=80)]] | None,
+        Query(max_length=50, description="definitions by id or id@version; `all`: every one; default: the headlines"),
+    ] = None,
 ) -> IndicatorList:
-    """All figures of one scope and period, each with bounds, coverage, counts and digest."""
-    return figures.list_figures(county, reader, scope, period, look_back_days)
+    """Figures of one scope and period, each with bounds, coverage, counts and digests of its inputs."""
+    return figures.list_figures(county, reader, scope, period, look_back_days, as_of, ids)
 
 
 @router.get("/indicators/{id}/explain")
@@ -46,10 +69,16 @@ def explain_indicator(
     scope: ScopeQuery = None,
     period: PeriodQuery = None,
     look_back_days: LookBackQuery = None,
+    as_of: AsOfQuery = None,
+    counted: Annotated[Counted | None, Query(description="only rows that count so; default: all")] = None,
+    offset: Offset = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Explanation:
-    """A figure opened down to machines, evidence, formula and gaps. `id`: `networking-rate` (newest) or
-    `networking-rate@1`."""
-    return explain.explain(county, reader, id, scope, period, look_back_days)
+    """A figure opened down to machines, evidence, formula and gaps, a page of rows at a time. `id`: `networking-rate`
+    (in force in that period) or `networking-rate@1`."""
+    return explain.explain(
+        county, reader, id, scope, period, look_back_days, as_of, counted, offset=offset, limit=limit
+    )
 
 
 @router.get("/indicators/{id}/series")
@@ -58,12 +87,13 @@ def indicator_series(
     county: CountyDep,
     reader: DataReaderDep,
     scope: ScopeQuery = None,
-    kind: Literal["day", "month"] = "day",
+    kind: Literal["day", "month", "quarter", "year"] = "day",
     periods: Annotated[int, Query(ge=1, le=62)] = 30,
     end: PeriodQuery = None,
+    as_of: AsOfQuery = None,
 ) -> Series:
     """One figure over the periods of `kind` that end with the one of `end` (default: the present one)."""
-    return series.series(county, reader, id, scope, kind, periods, end)
+    return series.series(county, reader, id, scope, kind, periods, end, as_of)
 
 
 @router.get("/definitions")
@@ -73,6 +103,8 @@ def list_definitions(county: CountyDep, reader: DataReaderDep) -> DefinitionList
 
 
 @router.get("/scopes")
-def list_scopes(county: CountyDep, reader: DataReaderDep) -> ScopeList:
-    """What figures can be asked about."""
-    return scopes.list_scopes(county, reader)
+def list_scopes(
+    county: CountyDep, reader: DataReaderDep, offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 2000
+) -> ScopeList:
+    """What figures can be asked about: the county and its parts, then enterprises. Assets are scopes too."""
+    return scopes.list_scopes(county, reader, offset, limit)

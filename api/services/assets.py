@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
+
+import numpy as np
 
 from api.problems import ProblemError
-from api.schemas import Asset, AssetList, Binding, Page
+from api.schemas import Asset, AssetList, Binding, Connection, Page
 from api.services.access import Reader
 from api.services.perimeter import evidence_of
 from api.services.presence import NEVER_SEEN, device_live
 from api.services.register_view import AssetFact, BindingFact, MeterFact, RegisterView
+from metrics.days import DayStates
 from metrics.record import TENTHS_PER_S, THOUSANDTHS, local_day
 
 if TYPE_CHECKING:
@@ -23,14 +26,10 @@ _DAY_S: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class _Today:
-    """Today's day states by device number."""
+    """Today's day states."""
 
     day: int
-    rows: dict[int, int]
-    connected: list[int]
-    running: list[int]
-    quantity: list[int]
-    spans: list[int]
+    states: DayStates
 
 
 def list_assets(county: County, reader: Reader, enterprise: str | None, q: str, offset: int, limit: int) -> AssetList:
@@ -40,39 +39,58 @@ def list_assets(county: County, reader: Reader, enterprise: str | None, q: str, 
     wanted = q.strip().casefold()
     found = [
         fact
-        for fact in view.objects()
+        for fact in _listed(county, view, today.day)
         if reader.may_see(fact.credit_code)
         and (enterprise is None or fact.credit_code == enterprise)
-        and fact.valid_on(today.day)
-        and any(wanted in text.casefold() for text in (fact.name_zh, fact.number, fact.serial))
+        and (not wanted or any(wanted in text.casefold() for text in (fact.name_zh, fact.number, fact.serial)))
     ]
-    found.sort(key=lambda f: (isinstance(f, MeterFact), f.credit_code, f.number))
     items = [_asset(county, view, fact, today) for fact in found[offset : offset + limit]]
-    return AssetList(page=Page(offset=offset, limit=limit, total=len(found)), items=items)
+    second = int(county.clock.monotonic_s())
+    key = ("connections", view.version, second, enterprise, reader.enterprise, wanted)
+    connections = county.memory.once("rates", key, lambda: _connections(county, view, found, today.day))
+    return AssetList(page=Page(offset=offset, limit=limit, total=len(found)), items=items, connections=connections)
+
+
+def _listed(county: County, view: RegisterView, day: int) -> list[AssetFact | MeterFact]:
+    """Everything that the register lists on a day, in the order of the list."""
+
+    def make() -> list[AssetFact | MeterFact]:
+        found = [fact for fact in view.objects() if fact.valid_on(day)]
+        return sorted(found, key=lambda f: (isinstance(f, MeterFact), f.credit_code, f.number))
+
+    return county.memory.once("rates", ("listed", view.version, day), make)
+
+
+def _connections(
+    county: County, view: RegisterView, found: list[AssetFact | MeterFact], day: int
+) -> dict[Connection, int]:
+    """How many of some machines are connected now, and how many are not, by their state device; meters apart."""
+    counts: dict[Connection, int] = dict.fromkeys(get_args(Connection), 0)
+    for fact in found:
+        if isinstance(fact, AssetFact):
+            main = _main([b for b in view.bindings.get(fact.object_id, []) if b.valid_on(day)])
+            counts["never-seen" if main is None else county.live.device(main.gateway, main.device)[0]] += 1
+    return counts
+
+
+def _main(bindings: list[BindingFact]) -> BindingFact | None:
+    return next((b for b in bindings if b.role == "state"), None) or next(iter(bindings), None)
 
 
 def get_asset(county: County, reader: Reader, asset_id: str) -> Asset:
     """One asset or meter. Raises the problems `not-found` and `forbidden`."""
     view = county.register.view()
-    for fact in view.objects():
-        if fact.id == asset_id:
-            if not reader.may_see(fact.credit_code):
-                raise ProblemError("forbidden", "this role sees its own enterprise only")
-            return _asset(county, view, fact, _today(county))
-    raise ProblemError("not-found", f"asset {asset_id}")
+    fact = view.object_by_id.get(asset_id)
+    if fact is None:
+        raise ProblemError("not-found", f"asset {asset_id}")
+    if not reader.may_see(fact.credit_code):
+        raise ProblemError("forbidden", "this role sees its own enterprise only")
+    return _asset(county, view, fact, _today(county))
 
 
 def _today(county: County) -> _Today:
     day = int(local_day(county.clock.now_ns() // _NS))
-    states = county.days.range(day, day + 1).states
-    return _Today(
-        day,
-        {device: i for i, device in enumerate(states.device.tolist())},
-        states.connected.tolist(),
-        states.running.tolist(),
-        states.quantity.tolist(),
-        states.quantity_span_s.tolist(),
-    )
+    return _Today(day, county.days.day(day))
 
 
 def _date(day: int) -> date:
@@ -82,7 +100,7 @@ def _date(day: int) -> date:
 def _asset(county: County, view: RegisterView, fact: AssetFact | MeterFact, today: _Today) -> Asset:
     owned = view.bindings.get(fact.object_id, [])
     now = [b for b in owned if b.valid_on(today.day)]
-    state = next((b for b in now if b.role == "state"), None) or next(iter(now), None)
+    state = _main(now)
     counter = next((b for b in now if b.role == "quantity"), None)
     said = None if state is None else county.announcements.latest(state.gateway, state.device)
     counted = None if counter is None else county.announcements.latest(counter.gateway, counter.device)
@@ -102,7 +120,7 @@ def _asset(county: County, view: RegisterView, fact: AssetFact | MeterFact, toda
         manufacturer=fact.manufacturer,
         model=fact.model,
         serial=fact.serial,
-        evidence=evidence_of(county, now),
+        evidence=evidence_of(county.announcements, now),
         bindings=[
             Binding(
                 gateway=b.gateway,
@@ -116,14 +134,18 @@ def _asset(county: County, view: RegisterView, fact: AssetFact | MeterFact, toda
         live=NEVER_SEEN if state is None else device_live(county, state.gateway, state.device),
         announced_class=None if said is None else said.device_class,
         announced="" if said is None else " ".join(t for t in (said.manufacturer, said.model, said.serial) if t),
-        today_connected_s=None if row is None else today.connected[row] / TENTHS_PER_S,
-        today_running_s=None if row is None or is_meter else today.running[row] / TENTHS_PER_S,
+        today_connected_s=None if row is None else int(today.states.connected[row]) / TENTHS_PER_S,
+        today_running_s=None if row is None or is_meter else int(today.states.running[row]) / TENTHS_PER_S,
         today_quantity=None
-        if counter_row is None or not today.spans[counter_row]
-        else today.quantity[counter_row] / THOUSANDTHS,
+        if counter_row is None or not today.states.quantity_span_s[counter_row]
+        else int(today.states.quantity[counter_row]) / THOUSANDTHS,
         unit=fact.unit if isinstance(fact, MeterFact) else ("" if counted is None else counted.unit),
     )
 
 
 def _row(county: County, today: _Today, binding: BindingFact | None) -> int | None:
-    return None if binding is None else today.rows.get(county.days.number(binding.gateway, binding.device))
+    if binding is None:
+        return None
+    device = county.days.number(binding.gateway, binding.device)
+    at = int(np.searchsorted(today.states.device, device))
+    return at if at < len(today.states) and int(today.states.device[at]) == device else None

@@ -1,16 +1,20 @@
-"""Metered energy of a scope, in kWh and standard coal, and per value added of the enterprises that reported."""
+"""What meters counted in a scope: energy, water and standard coal, and that per what enterprises reported."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
-from api.services.day_cache import DayRange
-from api.services.perimeter import MeterPerimeter, meter_perimeter, scope_rows
+from api.register.csv_format import CARRIER_UNITS
+from api.schemas import Definition
+from api.services.perimeter import MeterPerimeter, meter_perimeter, object_perimeter, scope_rows
 from api.services.periods import months_of
-from api.services.question import Question
+from api.services.register_view import ReportFact
+from api.services.sources import Question
+from api.services.states import meter_states
 from metrics.coefficients import STANDARD_COAL
 from metrics.energy import (
     MICRO,
@@ -24,9 +28,10 @@ from metrics.energy import (
     standard_coal,
     total,
 )
-from metrics.rollup import MeterPeriod, Period, meter_period
+from metrics.rollup import MeterPeriod, Period
 
-CARRIER: Final = "electricity"
+Report = tuple[str, str, float]
+"""(credit code, month, 万元)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +44,38 @@ class MeterMonth:
     plants: PlantEnergy
     sign: np.typing.NDArray[np.int64]
     """(m,) sign with which a meter enters: 1, -1 or 0."""
-    codes: set[str]
+    codes: frozenset[str]
     """Enterprises counted."""
-    days: DayRange
 
 
 @dataclass(frozen=True, slots=True)
 class MeterResult:
-    """Energy of a scope with what it was computed from."""
+    """What was metered in a scope, with what it was computed from."""
 
     stretches: list[MeterMonth]
-    energy: Amount
-    """kWh."""
-    coal: Amount
-    """tce, calorific."""
-    intensity: Amount
-    value_added_wan: float | None
-    kgce_per_kwh: float
-    reports: list[tuple[str, str, float]]
-    """(credit code, month, value added in 万元) of every report that is counted."""
+    carrier: str
+    quantity: Amount
+    """In the carrier's unit."""
+    coal: Amount | None
+    """tce, calorific; None where it is not asked for."""
+    amount: Amount
+    """The figure."""
+    denominator: float | None
+    """万元 of what the reports say; None where nothing is divided."""
+    kgce_per_unit: float | None
+    reports: list[Report]
+    """Every report that is counted."""
+    per: Literal["value-added", "output"] | None
+
+    @property
+    def unit(self) -> str:
+        """The carrier's unit."""
+        return CARRIER_UNITS[self.carrier]
+
+    @property
+    def numerator(self) -> float | None:
+        """What is divided, or stands alone."""
+        return (self.coal or self.quantity).value
 
     @property
     def watched(self) -> bool:
@@ -67,90 +85,116 @@ class MeterResult:
             for s in self.stretches
         )
 
-    def inputs(self) -> list[Any]:
-        """Everything that the result depends on, for its digest."""
-        found: list[Any] = [sorted(self.reports)]
-        for stretch in self.stretches:
-            gateways: set[str] = set()
-            meters = []
-            for i, fact in enumerate(stretch.perimeter.facts):
-                if fact.credit_code in stretch.codes:
-                    own = np.flatnonzero(stretch.perimeter.bindings.object == i)
-                    meters.append(
-                        [
-                            fact.id,
-                            fact.meter_role,
-                            fact.parent_id,
-                            [
-                                [int(stretch.perimeter.bindings.from_day[j]), int(stretch.perimeter.bindings.to_day[j])]
-                                for j in own
-                            ],
-                            int(stretch.states.quantity[i]),
-                            int(stretch.states.span_s[i]),
-                        ]
-                    )
-                    gateways.add(fact.credit_code)
-            found.append([stretch.period.id, sorted(stretch.codes), meters])
-        return found
+
+def metered(question: Question, definition: Definition) -> MeterResult:
+    """Method `metered`: what the scope's enterprises used of a carrier over the whole period.
+
+    Options: `carrier`; `as`: `tce` for standard coal.
+    """
+    found = _stretch(question, definition, question.period, question.codes)
+    return _sum(definition, [found], [], None)
 
 
-def metered(question: Question) -> MeterResult:
-    """Energy of the scope's enterprises over the whole period."""
-    return _sum([_stretch(question, question.period, question.codes)], [])
+_PER: Final[dict[str, Callable[[ReportFact], float | None]]] = {
+    "value-added": lambda report: report.value_added_wan,
+    "output": lambda report: report.output_wan,
+}
 
 
-def intensity_of(question: Question) -> MeterResult:
-    """Energy and value added of every (enterprise, month) that has a report and a meter."""
+def per_report(question: Question, definition: Definition) -> MeterResult:
+    """Method `per-report`: what was metered per 万元 of every (enterprise, month) that has a report and a meter.
+
+    Options: `carrier`; `as`: `tce`; `per`: `value-added` or `output`.
+    """
+    per = definition.options.get("per", "value-added")
     stretches: list[MeterMonth] = []
-    reports: list[tuple[str, str, float]] = []
-    for month in months_of(question.period):
+    reports: list[Report] = []
+    # what an enterprise reports is not one asset's
+    for month in months_of(question.period) if question.object_id is None else []:
         said = {
-            code: report.value_added_wan
+            code: amount
             for code in question.codes
-            if (report := question.view.reports.get((code, month.id))) and report.value_added_wan is not None
+            if (report := question.view.reports.get((code, month.id))) and (amount := _PER[per](report)) is not None
         }
         if not said:
             continue
-        stretch = _stretch(question, month, set(said))
+        stretch = _stretch(question, definition, month, frozenset(said))
         stretches.append(stretch)
         reports.extend((code, month.id, said[code]) for code in stretch.codes)
-    return _sum(stretches, reports)
+    return _sum(definition, stretches, reports, "output" if per == "output" else "value-added")
 
 
-def _stretch(question: Question, period: Period, codes: set[str]) -> MeterMonth:
-    county = question.county
-    perimeter = meter_perimeter(county, question.view, min(period.to_day - 1, question.register_day), CARRIER)
-    days = county.days.range(period.from_day, period.to_day)
-    states = meter_period(
-        days.states, perimeter.bindings, len(perimeter.facts), period.from_day, period.to_day, question.now_s
-    )
+METERED: Final[dict[str, Callable[[Question, Definition], MeterResult]]] = {
+    "metered": metered,
+    "metered-energy": metered,
+    "metered-energy-tce": metered,
+    "per-report": per_report,
+    "energy-intensity-level": per_report,
+}
+"""By method."""
+
+
+def options_of(definition: Definition) -> dict[str, str]:
+    """Options of a definition; those of the first ones, which had none, follow from their ids."""
+    first = {"metered-energy-tce": {"as": "tce"}, "energy-intensity-level": {"as": "tce", "per": "value-added"}}
+    return {"carrier": "electricity"} | first.get(definition.id, {}) | definition.options
+
+
+def _stretch(question: Question, definition: Definition, period: Period, codes: frozenset[str]) -> MeterMonth:
+    carrier = options_of(definition)["carrier"]
+    last_day = min(period.to_day - 1, question.register_day)
+    if question.object_id is None:
+        perimeter = meter_perimeter(question.sources, question.known, last_day, carrier)
+    else:
+        perimeter = object_perimeter(question.known, question.scope.id, last_day, carrier)
+    states = meter_states(question, perimeter, (period.from_day, period.to_day))
     plants = plant_energy(perimeter.meters, states, len(perimeter.codes))
     # an enterprise without a meter has no energy to set against its value added
-    counted_codes = {code for i, code in enumerate(perimeter.codes) if code in codes and plants.meters[i] > 0}
-    return MeterMonth(period, perimeter, states, plants, counted(perimeter.meters), counted_codes, days)
+    counted_codes = frozenset(code for i, code in enumerate(perimeter.codes) if code in codes and plants.meters[i] > 0)
+    return MeterMonth(period, perimeter, states, plants, counted(perimeter.meters), counted_codes)
 
 
-def _sum(stretches: list[MeterMonth], reports: list[tuple[str, str, float]]) -> MeterResult:
-    energies: list[Amount] = []
+def _sum(
+    definition: Definition,
+    stretches: list[MeterMonth],
+    reports: list[Report],
+    per: Literal["value-added", "output"] | None,
+) -> MeterResult:
+    options = options_of(definition)
+    carrier, in_coal = options["carrier"], options.get("as") == "tce"
+    quantities: list[Amount] = []
     coals: list[Amount] = []
-    row = coefficient(
-        STANDARD_COAL, CARRIER, "calorific", max((s.period.to_day - 1 for s in stretches), default=0) or 20_000
-    )
+    last_day = max((s.period.to_day - 1 for s in stretches), default=0) or 20_000
+    row = coefficient(STANDARD_COAL, carrier, "calorific", last_day) if in_coal else None
     for stretch in stretches:
         codes = stretch.perimeter.codes
         scope = scope_rows(len(codes), lambda i, codes=codes, inside=stretch.codes: codes[i] in inside)  # type: ignore[misc]
-        energy = total(stretch.plants, scope, 1)[0]
-        row = coefficient(STANDARD_COAL, CARRIER, "calorific", stretch.period.to_day - 1)
-        energies.append(energy)
-        coals.append(standard_coal(energy, row))
-    coal = add_amounts(coals)
-    value_added = sum(amount for _, _, amount in reports) if reports else None
+        quantity = total(stretch.plants, scope, 1)[0]
+        quantities.append(quantity)
+        if in_coal:
+            row = coefficient(STANDARD_COAL, carrier, "calorific", stretch.period.to_day - 1)
+            coals.append(standard_coal(quantity, row))
+    quantity = add_amounts(quantities)
+    coal = add_amounts(coals) if in_coal else None
+    denominator = sum(amount for _, _, amount in reports) if reports else None
+    top = coal or quantity
     return MeterResult(
         stretches=stretches,
-        energy=add_amounts(energies),
+        carrier=carrier,
+        quantity=quantity,
         coal=coal,
-        intensity=intensity(coal, value_added),
-        value_added_wan=value_added,
-        kgce_per_kwh=row.micro_kgce / MICRO,
-        reports=reports,
+        amount=top if per is None else intensity(top, denominator),
+        denominator=denominator,
+        kgce_per_unit=None if row is None else row.micro_kgce / MICRO,
+        reports=sorted(reports),
+        per=per,
     )
+
+
+def meter_inputs(result: MeterResult) -> dict[str, Any]:
+    """Everything of the register that a result depends on, for its digest, by kind."""
+    register = [
+        [s.period.id, sorted((code, s.perimeter.register_of.get(code, "")) for code in s.codes)]
+        for s in result.stretches
+    ]
+    return {"register": register, "reports": result.reports}

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from api.problems import ProblemError
 from api.schemas import Enterprise, EnterpriseList, Page
 from api.services.access import Reader
 from api.services.perimeter import asset_perimeter
-from api.services.periods import elapsed_tenths, look_back, read_period
+from api.services.periods import elapsed_tenths, look_back
+from api.services.question import ask
+from api.services.rates import parameters_of
 from api.services.register_view import EnterpriseFact
 from api.services.scopes import industry_name, zone_name
+from api.services.sources import Question
+from api.services.states import asset_states
 from metrics.rates import Rates, cnc_rate, networking_rate
-from metrics.record import local_day
-from metrics.rollup import asset_period
 
 if TYPE_CHECKING:
     from api.runtime import County
-
-_NS: Final = 1_000_000_000
 
 
 def list_enterprises(county: County, reader: Reader, q: str, offset: int, limit: int) -> EnterpriseList:
@@ -36,7 +38,8 @@ def list_enterprises(county: County, reader: Reader, q: str, offset: int, limit:
         key=lambda e: (e.name_zh, e.credit_code),
     )
     shown = found[offset : offset + limit]
-    return EnterpriseList(page=Page(offset=offset, limit=limit, total=len(found)), items=_with_rates(county, shown))
+    items = _with_rates(county, reader, shown)
+    return EnterpriseList(page=Page(offset=offset, limit=limit, total=len(found)), items=items)
 
 
 def get_enterprise(county: County, reader: Reader, credit_code: str) -> Enterprise:
@@ -46,26 +49,47 @@ def get_enterprise(county: County, reader: Reader, credit_code: str) -> Enterpri
     fact = county.register.view().enterprises.get(credit_code)
     if fact is None:
         raise ProblemError("not-found", f"enterprise {credit_code}")
-    return _with_rates(county, [fact])[0]
+    return _with_rates(county, reader, [fact])[0]
 
 
-def _with_rates(county: County, facts: list[EnterpriseFact]) -> list[Enterprise]:
+@dataclass(frozen=True, slots=True)
+class _AllRates:
+    """Rates and numbers of assets by enterprise of the perimeter."""
+
+    networked: Rates
+    cnc: Rates
+    listed: NDArray[np.int64]
+    codes: list[str]
+
+
+def _all_rates(question: Question) -> _AllRates:
+    definition = question.sources.definitions.in_force("networking-rate", question.period.to_day - 1)
+    parameters = parameters_of(definition)
+    perimeter = asset_perimeter(question.sources, question.known, question.register_day)
+    window = look_back(question.period, int(parameters["look_back_days"]), question.now_s)
+    permille = round(parameters["watched_share"] * 1000)
+    key = ("enterprises", question.known.key, window, question.now_s, question.days.token(*window), permille)
+
+    def make() -> _AllRates:
+        states = asset_states(question, perimeter, window)
+        scope, count = perimeter.assets.enterprise, len(perimeter.codes)
+        elapsed = elapsed_tenths(*window, question.now_s)
+        return _AllRates(
+            networking_rate(perimeter.assets, states, scope, count, elapsed, permille),
+            cnc_rate(perimeter.assets, scope, count),
+            np.bincount(scope, minlength=count),
+            perimeter.codes,
+        )
+
+    return question.sources.memory.once("rates", key, make)
+
+
+def _with_rates(county: County, reader: Reader, facts: list[EnterpriseFact]) -> list[Enterprise]:
     if not facts:
         return []
-    now_s = county.clock.now_ns() // _NS
-    view = county.register.view()
-    definition = county.definitions.newest("networking-rate")
-    parameters = {p.name: p.value for p in definition.parameters}
-    perimeter = asset_perimeter(county, view, int(local_day(now_s)))
-    window = look_back(read_period(None, now_s), int(parameters["look_back_days"]), now_s)
-    states = asset_period(county.days.range(*window).states, perimeter.bindings, len(perimeter.facts), *window, now_s)
-    count = len(perimeter.codes)
-    scope = perimeter.assets.enterprise
-    permille = round(parameters["watched_share"] * 1000)
-    networked = networking_rate(perimeter.assets, states, scope, count, elapsed_tenths(*window, now_s), permille)
-    cnc = cnc_rate(perimeter.assets, scope, count)
-    listed = np.bincount(scope, minlength=count)
-    row = {code: i for i, code in enumerate(perimeter.codes)}
+    rates = _all_rates(ask(county, reader, None, None, None))
+    networked, cnc, listed = rates.networked, rates.cnc, rates.listed
+    row = {code: i for i, code in enumerate(rates.codes)}
     return [
         Enterprise(
             id=fact.credit_code,

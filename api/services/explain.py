@@ -1,64 +1,59 @@
-"""A figure opened: a sentence, the formula with its numbers, and every asset or meter behind it."""
+"""A figure opened: a sentence, the formula with its numbers, and every asset or meter behind it, page by page."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from api.clock import moment
-from api.schemas import EvidenceRow, Explanation, Figure
+from api.schemas import EvidenceRow, Explanation, Figure, Page
 from api.services.access import Reader
 from api.services.energy import MeterMonth, MeterResult
-from api.services.figures import RateResult, compute, definition_named
+from api.services.explain_words import UNCONFIRMED, Counted, Why, why, words_of
+from api.services.figures import Result, compute, definition_named
 from api.services.gaps import GapFinder
 from api.services.perimeter import EVIDENCE, evidence_of
-from api.services.question import Question, ask
+from api.services.question import ask
+from api.services.rates import RateResult
 from api.services.register_view import BindingFact
+from api.services.shares import ProcessResult, ShareResult
+from api.services.sources import Question
 from metrics.days import NEVER
 from metrics.rates import AssetClass
 from metrics.record import TENTHS_PER_S, THOUSANDTHS
+from metrics.rollup import AssetPeriod
 
 if TYPE_CHECKING:
     from api.runtime import County
 
 _NS: Final = 1_000_000_000
-Counted = Literal["numerator", "denominator-only", "unobserved", "excluded"]
-
-
-class _Why(NamedTuple):
-    counted: Counted
-    zh: str
-    en: str
-
-
-_NETWORKING: Final = {
-    AssetClass.EXCLUDED: _Why("excluded", "不属于统计范围内的生产设备", "not production equipment in scope"),
-    AssetClass.SHOWN: _Why("numerator", "回溯期内已证实联网", "proven connected within the look-back"),
-    AssetClass.UNOBSERVED: _Why(
-        "unobserved",
-        "观测时间不足，不能判断是否联网",
-        "watched for too little of its bound time to tell",
-    ),
-    AssetClass.DECLARED_UNCONNECTED: _Why(
-        "denominator-only", "企业确认台账：未接入设备", "listed without a device by a confirmed register"
-    ),
-    AssetClass.SHOWN_NOT: _Why(
-        "denominator-only", "观测充分，回溯期内未见联网", "watched long enough, and not seen connected"
-    ),
+_COUNTED: Final[tuple[Counted, ...]] = get_args(Counted)
+_BY_CLASS: Final = {
+    AssetClass.EXCLUDED: "excluded",
+    AssetClass.SHOWN: "numerator",
+    AssetClass.UNOBSERVED: "unobserved",
+    AssetClass.DECLARED_UNCONNECTED: "denominator-only",
+    AssetClass.SHOWN_NOT: "denominator-only",
 }
-_UNCONFIRMED: Final = _Why("unobserved", "企业台账未经确认，不能判断", "the enterprise has not confirmed its register")
-_CNC: Final = {
-    AssetClass.EXCLUDED: _NETWORKING[AssetClass.EXCLUDED],
-    AssetClass.SHOWN: _Why(
-        "numerator", "台账登记为数控、可编程或机器人控制", "registered as CNC, PLC or robot controlled"
-    ),
-    AssetClass.UNOBSERVED: _Why(
-        "unobserved", "控制方式不明，或企业台账未经确认", "control not known, or the register is not confirmed"
-    ),
-    AssetClass.SHOWN_NOT: _Why("denominator-only", "台账登记为非数控", "registered as not numerically controlled"),
-}
+_OF_CLASS: Final = np.array([_COUNTED.index(cast(Counted, _BY_CLASS[kind])) for kind in AssetClass])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a whole perimeter, not yet made: how each counts, and how to make some of them."""
+
+    counted: NDArray[np.int64]
+    """(r,) index into _COUNTED."""
+    owner: Sequence[str]
+    """Credit code by enterprise index."""
+    of_owner: NDArray[np.int64]
+    """(r,) index into `owner`."""
+    make: Callable[[NDArray[np.int64]], list[EvidenceRow]]
 
 
 def explain(
@@ -68,84 +63,46 @@ def explain(
     scope: str | None,
     period: str | None,
     look_back_days: int | None,
+    as_of: str | None = None,
+    counted: Counted | None = None,
+    offset: int = 0,
+    limit: int = 100,
 ) -> Explanation:
-    """Open a figure. Raises ProblemError."""
-    definition = definition_named(county, name)
-    question = ask(county, reader, scope, period, look_back_days)
+    """Open a figure; `counted`: only rows that count so. Raises ProblemError."""
+    question = ask(county, reader, scope, period, look_back_days, as_of)
+    definition = definition_named(question, name)
     figure, result = compute(question, definition)
-    if isinstance(result, MeterResult):
-        rows = _meter_rows(question, result)
-        zh, en, formula = _energy_words(figure, result)
-    else:
-        rows = _asset_rows(question, definition.id, result)
-        zh, en, formula = _rate_words(figure)
-    return Explanation(figure=figure, sentence_zh=zh, sentence_en=en, formula_with_numbers=formula, rows=rows)
-
-
-def _percent(share: float | None) -> str:
-    return "—" if share is None else f"{share * 100:.1f} %"
-
-
-def _rate_words(figure: Figure) -> tuple[str, str, str]:
-    counts = figure.counts
-    assert counts is not None
-    name_zh, name_en = figure.definition.name_zh, figure.definition.name_en
-    if not counts.in_scope:
-        return (
-            f"{figure.scope.name_zh}在册生产设备为 0 台，{name_zh}没有数值。",
-            f"No production asset is registered in this scope: {name_en} has no value.",
-            "—",
-        )
-    is_network = figure.definition.id == "networking-rate"
-    shown_zh, shown_en = ("已证实联网", "proven connected") if is_network else ("为数控", "numerically controlled")
-    not_zh, not_en = ("未见联网", "not seen connected") if is_network else ("非数控", "not numerically controlled")
-    zh = (
-        f"{figure.scope.name_zh}在册生产设备 {counts.in_scope} 台，其中 {counts.shown} 台{shown_zh}，"
-        f"{counts.unobserved} 台不能判断，{counts.declared_unconnected} 台台账声明未接入，"
-        f"{counts.shown_not} 台{not_zh}。"
+    rows = _rows(county, question, figure, result)
+    chosen = np.arange(len(rows.counted))
+    if counted is not None:
+        chosen = np.flatnonzero(rows.counted == _COUNTED.index(counted))
+    numbers = np.bincount(rows.counted, minlength=len(_COUNTED)).tolist()
+    zh, en, formula = words_of(figure, result)
+    return Explanation(
+        figure=figure,
+        sentence_zh=zh,
+        sentence_en=en,
+        formula_with_numbers=formula,
+        rows=rows.make(chosen[offset : offset + limit]),
+        page=Page(offset=offset, limit=limit, total=len(chosen)),
+        by_counted=dict(zip(_COUNTED, numbers, strict=True)),
+        enterprises=len(np.unique(rows.of_owner)),
     )
-    en = (
-        f"Of {counts.in_scope} registered production assets {counts.shown} are {shown_en}, "
-        f"{counts.unobserved} cannot be told, {counts.declared_unconnected} are declared "
-        f"without a device and {counts.shown_not} are {not_en}."
-    )
-    c, u, n = counts.shown, counts.unobserved, counts.in_scope
-    formula = (
-        f"{c} ÷ {n} = {_percent(c / n)}; [{c} ÷ {n}, ({c} + {u}) ÷ {n}] = [{_percent(c / n)}, {_percent((c + u) / n)}]"
-    )
-    return zh, en, formula
 
 
-def _energy_words(figure: Figure, result: MeterResult) -> tuple[str, str, str]:
-    kwh, tce = result.energy.value, result.coal.value
-    coverage = _percent(figure.coverage)
-    if kwh is None or tce is None:
-        return "没有计量用电数据。", "No electricity was metered.", "—"
-    coal = f"{kwh:,.3f} kWh × {result.kgce_per_kwh} kgce/kWh ÷ 1000 = {tce:,.6f} tce"
-    if figure.definition.id == "metered-energy":
-        return (
-            f"计量用电 {kwh:,.1f} kWh，计量时间覆盖率 {coverage}。",
-            f"{kwh:,.1f} kWh metered, {coverage} of the time covered.",
-            f"购入 import + 自发 generation − 外送 export = {kwh:,.3f} kWh",
-        )
-    if figure.definition.id == "metered-energy-tce":
-        return f"折标煤 {tce:,.4f} tce（当量值）。", f"{tce:,.4f} tce (calorific).", coal
-    wan = result.value_added_wan
-    if not wan or result.intensity.value is None:
-        return (
-            "没有企业在此期间报送增加值，单位增加值能耗没有数值。",
-            "No enterprise reported value added for this period: there is no value.",
-            coal,
-        )
-    enterprises = len({code for code, _, _ in result.reports})
-    return (
-        f"{enterprises} 家报送企业计量用电折标煤 {tce:,.4f} tce，增加值 {wan:,.2f} 万元；监测数据，只含电力，现价。",
-        (
-            f"{enterprises} reporting enterprises: {tce:,.4f} tce metered, value added {wan:,.2f} 万元; "
-            "monitoring data, electricity only, current prices."
-        ),
-        f"{coal}; {tce:,.6f} tce ÷ {wan:,.2f} 万元 = {result.intensity.value:.6f} tce/万元",
-    )
+def _rows(county: County, question: Question, figure: Figure, result: Result) -> _Rows:
+    match result:
+        case RateResult():
+            return _rate_rows(county, question, figure, result)
+        case ShareResult():
+            return _share_rows(county, question, result)
+        case MeterResult():
+            return _meter_rows(county, question, result)
+        case ProcessResult():
+            return _process_rows(question, result)
+        case _:
+            nothing = np.empty(0, np.int64)
+            return _Rows(nothing, (), nothing, lambda _: [])
 
 
 def _proof(at_s: int) -> datetime | None:
@@ -158,68 +115,126 @@ def _main(bindings: list[BindingFact]) -> BindingFact | None:
     return found[-1] if found else None
 
 
-def _asset_rows(question: Question, definition_id: str, result: RateResult) -> list[EvidenceRow]:
-    why = _NETWORKING if definition_id == "networking-rate" else _CNC
-    finder = GapFinder(question.county, result.days.states, result.window, question.now_s)
-    rows: list[EvidenceRow] = []
-    for i in np.flatnonzero(result.inside):
-        fact = result.perimeter.facts[i]
-        kind = AssetClass(int(result.classes[i]))
-        words = why[kind]
-        if kind == AssetClass.UNOBSERVED and not result.perimeter.assets.confirmed[i]:
-            words = _UNCONFIRMED
-        owned = question.view.bindings.get(fact.object_id, [])
-        states = result.states
-        main = _main(owned)
-        rows.append(
-            EvidenceRow(
-                id=fact.id,
-                number=fact.number,
-                name_zh=fact.name_zh,
-                enterprise_id=fact.credit_code,
-                enterprise_zh=question.view.enterprises[fact.credit_code].name_zh,
-                counted=words.counted,
-                reason_zh=words.zh,
-                reason_en=words.en,
-                evidence=EVIDENCE[int(result.perimeter.assets.evidence[i])],
-                gateway=main.gateway if main else None,
-                device=main.device if main else None,
-                observed_s=0.0 if states is None else int(states.observed[i]) / TENTHS_PER_S,
-                connected_s=0.0 if states is None else int(states.connected[i]) / TENTHS_PER_S,
-                first_proof_at=None if states is None else _proof(int(states.first_connected_s[i])),
-                last_proof_at=None if states is None else _proof(int(states.last_connected_s[i])),
-                quantity=None,
-                unit="",
-                gaps=finder.gaps(owned),
-            )
-        )
-    return rows
+def _asset_row(
+    question: Question, finder: GapFinder, result: RateResult | ShareResult, i: int, said: Why
+) -> dict[str, Any]:
+    states: AssetPeriod | None = result.states
+    row = int(result.rows[i])
+    fact = result.perimeter.facts[row]
+    owned = question.view.bindings.get(fact.object_id, [])
+    main = _main(owned)
+    return {
+        "id": fact.id,
+        "number": fact.number,
+        "name_zh": fact.name_zh,
+        "enterprise_id": fact.credit_code,
+        "enterprise_zh": question.view.enterprises[fact.credit_code].name_zh,
+        "counted": said.counted,
+        "reason_zh": said.zh,
+        "reason_en": said.en,
+        "evidence": EVIDENCE[int(result.perimeter.assets.evidence[row])],
+        "gateway": main.gateway if main else None,
+        "device": main.device if main else None,
+        "observed_s": 0.0 if states is None else int(states.observed[i]) / TENTHS_PER_S,
+        "connected_s": 0.0 if states is None else int(states.connected[i]) / TENTHS_PER_S,
+        "first_proof_at": None if states is None else _proof(int(states.first_connected_s[i])),
+        "last_proof_at": None if states is None else _proof(int(states.last_connected_s[i])),
+        "quantity": None,
+        "unit": "",
+        "gaps": finder.gaps(owned),
+    }
 
 
-def _meter_rows(question: Question, result: MeterResult) -> list[EvidenceRow]:
-    """A row per meter and stretch of days; quantities of the numerator's rows add to the energy exactly."""
-    rows: list[EvidenceRow] = []
-    for stretch in result.stretches:
-        window = (stretch.period.from_day, stretch.period.to_day)
-        finder = GapFinder(question.county, stretch.days.states, window, question.now_s)
-        for i, fact in enumerate(stretch.perimeter.facts):
-            if fact.credit_code in stretch.codes:
-                rows.append(_meter_row(question, stretch, i, finder))
-    return rows
+def _look(question: Question, finder: GapFinder, result: RateResult | ShareResult, rows: NDArray[np.int64]) -> None:
+    facts = [result.perimeter.facts[i] for i in result.rows[rows].tolist()]
+    finder.look(b for fact in facts for b in question.view.bindings.get(fact.object_id, []))
 
 
-def _meter_row(question: Question, stretch: MeterMonth, i: int, finder: GapFinder) -> EvidenceRow:
+def _rate_rows(county: County, question: Question, figure: Figure, result: RateResult) -> _Rows:
+    finder = GapFinder(county, question, result.window)
+    assets = result.perimeter.assets
+
+    def make(rows: NDArray[np.int64]) -> list[EvidenceRow]:
+        found: list[EvidenceRow] = []
+        _look(question, finder, result, rows)
+        for i in rows.tolist():
+            kind, asset = AssetClass(int(result.classes[i])), int(result.rows[i])
+            said = why(figure, kind, bool(assets.in_scope[asset]))
+            if kind == AssetClass.UNOBSERVED and not assets.confirmed[asset]:
+                said = UNCONFIRMED
+            found.append(EvidenceRow(**_asset_row(question, finder, result, i, said)))
+        return found
+
+    return _Rows(_OF_CLASS[result.classes], result.perimeter.codes, assets.enterprise[result.rows], make)
+
+
+def _share_rows(county: County, question: Question, result: ShareResult) -> _Rows:
+    """Quantities are what each asset adds to the numerator, in its unit."""
+    finder = GapFinder(county, question, result.own)
+    kinds = np.where(
+        ~result.inside,
+        _COUNTED.index("excluded"),
+        np.where(result.whole > 0, _COUNTED.index("numerator"), _COUNTED.index("unobserved")),
+    )
+    said = {
+        "excluded": Why("excluded", "不属于统计范围内的生产设备", "not production equipment in scope"),
+        "numerator": Why("numerator", "计入分子与分母", "counts in numerator and denominator"),
+        "unobserved": Why("unobserved", "没有可用的状态或计量数据", "no state or quantity is known"),
+    }
+
+    def make(rows: NDArray[np.int64]) -> list[EvidenceRow]:
+        found: list[EvidenceRow] = []
+        _look(question, finder, result, rows)
+        for i, kind in zip(rows.tolist(), kinds[rows].tolist(), strict=True):
+            row = _asset_row(question, finder, result, i, said[_COUNTED[kind]])
+            quantity = int(result.part[i]) / result.per_unit if result.whole[i] > 0 else None
+            found.append(EvidenceRow(**(row | {"quantity": quantity, "unit": result.unit})))
+        return found
+
+    return _Rows(kinds.astype(np.int64), result.perimeter.codes, result.perimeter.assets.enterprise[result.rows], make)
+
+
+def _meter_rows(county: County, question: Question, result: MeterResult) -> _Rows:
+    """A row per meter and stretch of days; quantities of the numerator's rows add to the quantity exactly."""
+    places = [
+        (stretch, i)
+        for stretch in result.stretches
+        for i, fact in enumerate(stretch.perimeter.facts)
+        if fact.credit_code in stretch.codes
+    ]
+    finders = {id(s): GapFinder(county, question, (s.period.from_day, s.period.to_day)) for s in result.stretches}
+    counted = np.array(
+        [_COUNTED.index("numerator" if stretch.sign[i] else "excluded") for stretch, i in places], np.int64
+    )
+    codes = sorted({stretch.perimeter.facts[i].credit_code for stretch, i in places})
+    index = {code: k for k, code in enumerate(codes)}
+    owner = np.array([index[stretch.perimeter.facts[i].credit_code] for stretch, i in places], np.int64)
+
+    def make(rows: NDArray[np.int64]) -> list[EvidenceRow]:
+        chosen = [places[row] for row in rows.tolist()]
+        for stretch in result.stretches:
+            facts = [s.perimeter.facts[i] for s, i in chosen if s is stretch]
+            finders[id(stretch)].look(b for fact in facts for b in question.view.bindings.get(fact.object_id, []))
+        return [_meter_row(question, result, stretch, i, finders[id(stretch)]) for stretch, i in chosen]
+
+    return _Rows(counted, codes, owner, make)
+
+
+_ROLES_ZH: Final = {"import": "购入", "export": "外送（减）", "generation": "自发", "sub": "分表（无总表）"}
+
+
+def _meter_row(question: Question, result: MeterResult, stretch: MeterMonth, i: int, finder: GapFinder) -> EvidenceRow:
     fact, states = stretch.perimeter.facts[i], stretch.states
     sign = int(stretch.sign[i])
+    role = getattr(fact, "meter_role", "own counter")
     if sign:
-        role = {"import": "购入", "export": "外送（减）", "generation": "自发", "sub": "分表（无总表）"}[
-            fact.meter_role
-        ]
-        words = _Why(
-            "numerator", f"{role}，计入 {stretch.period.id}", f"{fact.meter_role}, counted in {stretch.period.id}"
+        words = Why(
+            "numerator",
+            f"{_ROLES_ZH.get(role, '设备自身计量')}，计入 {stretch.period.id}",
+            f"{role}, counted in {stretch.period.id}",
         )
     else:
-        words = _Why("excluded", "包含在上级表中，不重复计入", "contained in another meter, not added again")
+        words = Why("excluded", "包含在上级表中，不重复计入", "contained in another meter, not added again")
     owned = [b for b in question.view.bindings.get(fact.object_id, []) if b.role == "quantity"]
     main = _main(owned)
     return EvidenceRow(
@@ -231,7 +246,7 @@ def _meter_row(question: Question, stretch: MeterMonth, i: int, finder: GapFinde
         counted=words.counted,
         reason_zh=words.zh,
         reason_en=words.en,
-        evidence=evidence_of(question.county, owned) if owned else None,
+        evidence=evidence_of(question.known.announced, owned) if owned else None,
         gateway=main.gateway if main else None,
         device=main.device if main else None,
         observed_s=int(states.observed[i]) / TENTHS_PER_S,
@@ -239,6 +254,59 @@ def _meter_row(question: Question, stretch: MeterMonth, i: int, finder: GapFinde
         first_proof_at=_proof(int(states.first_connected_s[i])),
         last_proof_at=_proof(int(states.last_connected_s[i])),
         quantity=(sign or 1) * int(states.quantity[i]) / THOUSANDTHS,
-        unit=fact.unit,
+        unit=result.unit,
         gaps=finder.gaps(owned),
+    )
+
+
+def _process_rows(question: Question, result: ProcessResult) -> _Rows:
+    confirmed = question.view.enterprises
+
+    def said(i: int) -> Why:
+        process = result.processes[i]
+        if not process.key_process:
+            return Why("excluded", "不是关键工序", "not a key process")
+        if process.controlled:
+            return Why("numerator", "受数控、PLC 或 DCS 等控制", "under numerical, PLC or DCS control")
+        if process.controlled is None or not confirmed[process.credit_code].confirmed:
+            return Why("unobserved", "控制方式不明，或企业台账未经确认", "control not known, or not confirmed")
+        return Why("denominator-only", "未受控制", "not under control")
+
+    kinds = [said(i) for i in range(len(result.processes))]
+    codes = sorted({p.credit_code for p in result.processes})
+    index = {code: k for k, code in enumerate(codes)}
+
+    def make(rows: NDArray[np.int64]) -> list[EvidenceRow]:
+        found: list[EvidenceRow] = []
+        for i in rows.tolist():
+            process, words = result.processes[i], kinds[i]
+            found.append(
+                EvidenceRow(
+                    id=f"{process.credit_code}/{process.number}",
+                    number=process.number,
+                    name_zh=process.name_zh,
+                    enterprise_id=process.credit_code,
+                    enterprise_zh=confirmed[process.credit_code].name_zh,
+                    counted=words.counted,
+                    reason_zh=words.zh,
+                    reason_en=words.en,
+                    evidence="declared",
+                    gateway=None,
+                    device=None,
+                    observed_s=0.0,
+                    connected_s=0.0,
+                    first_proof_at=None,
+                    last_proof_at=None,
+                    quantity=None,
+                    unit="",
+                    gaps=[],
+                )
+            )
+        return found
+
+    return _Rows(
+        np.array([_COUNTED.index(words.counted) for words in kinds], np.int64),
+        codes,
+        np.array([index[p.credit_code] for p in result.processes], np.int64),
+        make,
     )

@@ -1,162 +1,144 @@
-"""Figures: register and day states → `metrics` → one KPI with bounds, coverage, counts and digest."""
+"""Figures: register and day states → `metrics` → one KPI with bounds, coverage, counts and digests of its inputs.
+
+A definition names a method; methods are tables of functions. A figure is kept by its inputs, so that a question that
+is repeated computes nothing, and a changed input is a new question.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from api.clock import moment
 from api.problems import ProblemError
 from api.schemas import AssetCounts, Definition, Figure, FigureStatus, IndicatorList, Parameter
 from api.services.access import Reader
-from api.services.day_cache import DayRange
-from api.services.energy import CARRIER, MeterResult, intensity_of, metered
-from api.services.perimeter import EVIDENCE, AssetPerimeter, asset_perimeter, scope_rows
-from api.services.periods import elapsed_tenths, look_back, show_period
-from api.services.question import Question, ask
+from api.services.energy import METERED, MeterResult, meter_inputs
+from api.services.perimeter import EVIDENCE, AssetPerimeter, digest_of
+from api.services.periods import look_back, show_period
+from api.services.question import ask
+from api.services.rates import FEN_PER_WAN, RATES, RateResult, parameters_of
 from api.services.scopes import scope_text
+from api.services.shares import OTHERS, OfficialResult, Other, ProcessResult, ShareResult, other_inputs
+from api.services.sources import Question, Sources
 from metrics.energy import Amount
-from metrics.rates import ScopeRate, classify_cnc, classify_networked, cnc_rate, networking_rate
-from metrics.rollup import AssetPeriod, asset_period
-
-if TYPE_CHECKING:
-    from api.runtime import County
 
 NOT_PUBLISHED: Final = 0
 """`revision` of a figure that is computed now and was not published."""
 
-
-@dataclass(frozen=True, slots=True)
-class RateResult:
-    """A rate with what it was computed from."""
-
-    perimeter: AssetPerimeter
-    inside: NDArray[np.bool_]
-    """(a,) whether an asset lies in scope."""
-    classes: NDArray[np.int64]
-    """(a,) AssetClass."""
-    rate: ScopeRate
-    window: tuple[int, int]
-    """Local days `[from, to)` whose day states count."""
-    states: AssetPeriod | None
-    days: DayRange
-    parameters: dict[str, float]
-    time_weighted: float | None
+Result = RateResult | MeterResult | Other
+_METHODS: Final[dict[str, Callable[[Question, Definition], Result]]] = {**RATES, **METERED, **OTHERS}
+HEADLINES: Final = ("networking-rate", "cnc-rate", "metered-energy", "metered-energy-tce", "energy-intensity-level")
+"""Shown where no others are asked for."""
+_NS: Final = 1_000_000_000
+_Days = tuple[int, int]
 
 
-def networking(question: Question, definition: Definition) -> RateResult:
-    """`networking-rate/1`."""
-    county, now_s = question.county, question.now_s
-    defaults = {p.name: p.value for p in definition.parameters}
-    days = question.look_back_days or int(defaults["look_back_days"])
-    permille = round(defaults["watched_share"] * 1000)
-    window = look_back(question.period, days, now_s)
-    perimeter = asset_perimeter(county, question.view, question.register_day)
-    scope = _scope(question, perimeter)
-    counted = county.days.range(*window)
-    states = asset_period(counted.states, perimeter.bindings, len(perimeter.facts), *window, now_s)
-    rates = networking_rate(perimeter.assets, states, scope, 1, elapsed_tenths(*window, now_s), permille)
-    own = (question.period.from_day, question.period.to_day)
-    own_states = asset_period(county.days.range(*own).states, perimeter.bindings, len(perimeter.facts), *own, now_s)
-    elapsed = elapsed_tenths(*own, now_s)
-    weighted = networking_rate(perimeter.assets, own_states, scope, 1, elapsed, permille).at(0).time_weighted
-    return RateResult(
-        perimeter=perimeter,
-        inside=scope == 0,
-        classes=classify_networked(perimeter.assets, states, permille),
-        rate=rates.at(0),
-        window=window,
-        states=states,
-        days=counted,
-        parameters={"look_back_days": float(days), "watched_share": permille / 1000},
-        time_weighted=weighted if elapsed else None,
-    )
+def method_of(definition: Definition) -> str:
+    """The method that computes a definition."""
+    return definition.method or definition.id
 
 
-def cnc(question: Question, _: Definition) -> RateResult:
-    """`cnc-rate/1`."""
-    perimeter = asset_perimeter(question.county, question.view, question.register_day)
-    scope = _scope(question, perimeter)
-    day = question.register_day
-    return RateResult(
-        perimeter=perimeter,
-        inside=scope == 0,
-        classes=classify_cnc(perimeter.assets),
-        rate=cnc_rate(perimeter.assets, scope, 1).at(0),
-        window=(day, day),
-        states=None,
-        days=question.county.days.range(day, day),
-        parameters={},
-        time_weighted=None,
-    )
+def compute(question: Question, definition: Definition) -> tuple[Figure, Result]:
+    """A figure, and what it was computed from. The figure is the one that was computed first from the same inputs."""
+    method = _METHODS[method_of(definition)]
+    result = question.sources.memory.once("result", _key(question, definition), lambda: method(question, definition))
+    return figure_of(question, definition, lambda: result), result
 
 
-def _scope(question: Question, perimeter: AssetPerimeter) -> NDArray[np.int64]:
-    facts = perimeter.facts
-    return scope_rows(len(facts), lambda i: facts[i].credit_code in question.codes)
+def figure_of(question: Question, definition: Definition, result: Callable[[], Result] | None = None) -> Figure:
+    """A figure alone: where nothing that it depends on has changed, nothing is computed."""
+
+    def make() -> Figure:
+        found = _METHODS[method_of(definition)](question, definition) if result is None else result()
+        return _figure(question, definition, found)
+
+    return question.sources.memory.once("figure", _key(question, definition), make)
 
 
-_RATES: Final[dict[str, Callable[[Question, Definition], RateResult]]] = {
-    "networking-rate": networking,
-    "cnc-rate": cnc,
-}
-_ORDER: Final = ("networking-rate", "cnc-rate", "metered-energy", "metered-energy-tce", "energy-intensity-level")
-
-
-def compute(question: Question, definition: Definition) -> tuple[Figure, RateResult | MeterResult]:
-    """A figure, and what it was computed from."""
-    if definition.id in _RATES:
-        result = _RATES[definition.id](question, definition)
-        return _rate_figure(question, definition, result), result
-    found = intensity_of(question) if definition.id == "energy-intensity-level" else metered(question)
-    return _energy_figure(question, definition, found), found
+def _key(question: Question, definition: Definition) -> tuple[Any, ...]:
+    """Everything that a figure may depend on, as cheaply as it can be said."""
+    now_s = min(question.now_s, question.period.end_s)
+    days = question.look_back_days or int(parameters_of(definition).get("look_back_days", 0))
+    first, last = look_back(question.period, days, question.now_s)
+    token = question.days.token(min(first, question.period.from_day), max(last, question.period.from_day))
+    asked = (definition.id, definition.version, scope_text(question.scope), question.period.id, days)
+    return (*asked, now_s, question.known.key, token)
 
 
 def list_figures(
-    county: County, reader: Reader, scope: str | None, period: str | None, look_back_days: int | None
+    sources: Sources,
+    reader: Reader,
+    scope: str | None,
+    period: str | None,
+    look_back_days: int | None,
+    as_of: str | None = None,
+    ids: Sequence[str] | None = None,
 ) -> IndicatorList:
-    """All figures of one scope and period. Raises ProblemError."""
-    question = ask(county, reader, scope, period, look_back_days)
+    """Figures of one scope and period: those asked for by id or id@version (`all`: every one), else the headlines.
+
+    Raises ProblemError.
+    """
+    question = ask(sources, reader, scope, period, look_back_days, as_of)
+    names: Iterable[str] = ids or HEADLINES
+    if ids and "all" in ids:
+        names = sorted({d.id for d in sources.definitions.all()})
     return IndicatorList(
         scope=question.scope,
         period=show_period(question.period, question.now_s),
-        figures=[compute(question, county.definitions.newest(name))[0] for name in _ORDER],
+        figures=[figure_of(question, definition_named(question, name)) for name in names],
     )
 
 
-def definition_named(county: County, name: str) -> Definition:
-    """A definition by id or id@version. Raises the problem `not-found`."""
+def definition_named(question: Question, name: str) -> Definition:
+    """A definition by id, as in force on the period's last day, or by id@version. Raises the problem `not-found`."""
     try:
-        return county.definitions.get(name)
+        return question.sources.definitions.get(name, question.period.to_day - 1)
     except KeyError:
         raise ProblemError("not-found", f"definition {name}") from None
 
 
+def _figure(question: Question, definition: Definition, result: Result) -> Figure:
+    match result:
+        case RateResult():
+            return _rate_figure(question, definition, result)
+        case MeterResult():
+            return _meter_figure(question, definition, result)
+        case ShareResult():
+            return _share_figure(question, definition, result)
+        case _:
+            return _other_figure(question, definition, result)
+
+
+def _over(question: Question) -> FigureStatus:
+    return "ok" if question.period.end_s <= question.now_s else "provisional"
+
+
 def _rate_figure(question: Question, definition: Definition, result: RateResult) -> Figure:
-    rate = result.rate
-    status: FigureStatus = "ok" if question.period.end_s <= question.now_s else "provisional"
-    value, lower, upper = rate.value, rate.lower, rate.upper
+    rate, amount = result.rate, result.amount
+    status = _over(question)
     if rate.denominator == 0:
         status = "no-denominator"
-    elif result.states is not None and not rate.shown and not _any_watched(result):
+    elif result.states is not None and not rate.shown and not result.watched:
         # nobody has looked yet: nothing is evidenced, and nothing is disproved
-        status, value = "no-data", None
-    return _figure(
+        status, amount = "no-data", Amount(None, amount.lower, amount.upper, amount.coverage)
+    elif amount.value is None:
+        status = "no-data"
+    unit = FEN_PER_WAN if result.by_value else 1
+    days = (result.window, result.own)
+    inputs = _inputs(question, definition, result.parameters, _register(question, result.perimeter), days)
+    evidence = {code: result.perimeter.evidence_of.get(code, "") for code in sorted(question.codes)}
+    return _amount_figure(
         question,
         definition,
         status=status,
-        amount=Amount(value, lower, upper, rate.coverage),
-        numerator=float(rate.numerator),
-        denominator=float(rate.denominator),
+        amount=amount,
+        numerator=rate.numerator / unit,
+        denominator=rate.denominator / unit,
         parameters=result.parameters,
-        digest=_rate_digest(question, definition, result),
-        time_weighted=result.time_weighted,
+        inputs=inputs | {"evidence": digest_of(evidence)},
+        by_time=result.states is not None,
+        time_weighted=rate.time_weighted,
         mean_of_enterprises=rate.mean_of_enterprises,
         counts=AssetCounts(
             in_scope=rate.shown + rate.unobserved + rate.declared_unconnected + rate.shown_not,
@@ -169,41 +151,72 @@ def _rate_figure(question: Question, definition: Definition, result: RateResult)
     )
 
 
-def _any_watched(result: RateResult) -> bool:
-    states = result.states
-    if states is None:
-        return True
-    bound = result.inside & (states.bound > 0)
-    return bool(states.observed[bound].any()) or not bool(bound.any())
-
-
-def _energy_figure(question: Question, definition: Definition, result: MeterResult) -> Figure:
-    amount = {
-        "metered-energy": result.energy,
-        "metered-energy-tce": result.coal,
-        "energy-intensity-level": result.intensity,
-    }[definition.id]
-    status: FigureStatus = "ok" if question.period.end_s <= question.now_s else "provisional"
-    numerator = result.energy.value if definition.id == "metered-energy" else result.coal.value
-    denominator = result.value_added_wan if definition.id == "energy-intensity-level" else None
-    if definition.id == "energy-intensity-level" and not denominator:
+def _meter_figure(question: Question, definition: Definition, result: MeterResult) -> Figure:
+    amount, status = result.amount, _over(question)
+    if result.per is not None and not result.denominator:
         status = "no-denominator"
     elif amount.value is None or not result.watched:
         status, amount = "no-data", Amount(None, None, None, amount.coverage)
-    parameters = {} if definition.id == "metered-energy" else {"kgce_per_kwh": result.kgce_per_kwh}
-    return _figure(
+    parameters = {} if result.kgce_per_unit is None else {"kgce_per_kwh": result.kgce_per_unit}
+    gateways: set[str] = set()
+    for stretch in result.stretches:
+        gateways.update(*(stretch.perimeter.gateways_of.get(code, ()) for code in stretch.codes))
+    days = tuple((s.period.from_day, s.period.to_day) for s in result.stretches)
+    inputs = _inputs(question, definition, parameters, None, days, gateways)
+    inputs |= {kind: digest_of(what) for kind, what in meter_inputs(result).items()}
+    return _amount_figure(
         question,
         definition,
         status=status,
         amount=amount,
-        numerator=numerator,
-        denominator=denominator,
+        numerator=result.numerator,
+        denominator=result.denominator,
         parameters=parameters,
-        digest=_digest(question, definition, parameters, result.inputs()),
+        inputs=inputs,
+        by_time=True,
     )
 
 
-def _figure(
+def _share_figure(question: Question, definition: Definition, result: ShareResult) -> Figure:
+    status, amount = _over(question), result.amount
+    if not bool(result.inside.any()):
+        status = "no-denominator"
+    elif amount.value is None:
+        status = "no-data"
+    inputs = _inputs(question, definition, {}, _register(question, result.perimeter), (result.own,))
+    return _amount_figure(
+        question,
+        definition,
+        status=status,
+        amount=amount,
+        numerator=result.numerator,
+        denominator=result.denominator,
+        parameters={},
+        inputs=inputs,
+        by_time=True,
+    )
+
+
+def _other_figure(question: Question, definition: Definition, result: ProcessResult | OfficialResult) -> Figure:
+    amount = result.amount
+    status: FigureStatus = "ok"
+    if amount.value is None:
+        status = "no-denominator" if isinstance(result, ProcessResult) else "no-data"
+    register: Any = [sorted(question.codes), other_inputs(result)]
+    return _amount_figure(
+        question,
+        definition,
+        status=status,
+        amount=amount,
+        numerator=result.numerator,
+        denominator=result.denominator,
+        parameters={},
+        inputs=_inputs(question, definition, {}, register, ()),
+        by_time=False,
+    )
+
+
+def _amount_figure(
     question: Question,
     definition: Definition,
     *,
@@ -212,14 +225,18 @@ def _figure(
     numerator: float | None,
     denominator: float | None,
     parameters: dict[str, float],
-    digest: str,
+    inputs: dict[str, str],
+    by_time: bool,
     **more: Any,
 ) -> Figure:
-    county = question.county
-    declared = county.plans.current.declared.get(definition.id) if question.scope.kind == "county" else None
+    sources = question.sources
+    declared = sources.plans.current.declared.get(definition.id) if question.scope.kind == "county" else None
     used: list[Parameter] = [
         p.model_copy(update={"value": parameters[p.name]}) if p.name in parameters else p for p in definition.parameters
     ]
+    # a period that is over has the same digest whenever it is computed from the same inputs
+    as_of_s = min(question.now_s, question.period.end_s) if by_time else 0
+    whole = [scope_text(question.scope), question.period.id, as_of_s, sorted(inputs.items())]
     return Figure(
         definition=definition.model_copy(update={"parameters": used}),
         scope=question.scope,
@@ -233,48 +250,42 @@ def _figure(
         denominator=denominator,
         unit=definition.unit,
         revision=NOT_PUBLISHED,
-        computed_at=moment(county.clock.now_ns()),
-        digest=digest,
+        computed_at=moment(sources.clock.now_ns()),
+        as_of=None if question.known.at_ns is None else moment(question.known.at_ns),
+        digest=digest_of(whole),
+        inputs=inputs,
         declared=declared,
         **more,
     )
 
 
-def _rate_digest(question: Question, definition: Definition, result: RateResult) -> str:
-    """Over the assets as the register lists them, their bindings, and the day states of their gateways."""
-    assets: list[Any] = []
-    gateways: set[str] = set()
-    for i in np.flatnonzero(result.inside):
-        fact = result.perimeter.facts[i]
-        owned = question.view.bindings.get(fact.object_id, [])
-        gateways.update(b.gateway for b in owned)
-        assets.append(
-            [
-                fact.id,
-                fact.in_scope,
-                fact.control,
-                bool(result.perimeter.assets.confirmed[i]),
-                int(result.perimeter.assets.evidence[i]),
-                [[b.gateway, b.device, b.role, b.valid_from, b.valid_to] for b in owned],
-            ]
-        )
-    days = [[g, d, digest] for (g, d), digest in sorted(result.days.digests.items()) if g in gateways]
-    return _digest(question, definition, result.parameters, [list(result.window), assets, days])
+def _register(question: Question, perimeter: AssetPerimeter) -> Any:
+    return [question.object_id, [[code, perimeter.register_of.get(code, "")] for code in sorted(question.codes)]]
 
 
-def _digest(question: Question, definition: Definition, parameters: dict[str, float], inputs: Any) -> str:
-    # a period that is over has the same digest whenever it is computed from the same inputs
-    as_of_s = min(question.now_s, question.period.end_s)
-    what = [
-        definition.id,
-        definition.version,
-        sorted(parameters.items()),
-        scope_text(question.scope),
-        question.period.id,
-        as_of_s,
-        inputs,
-    ]
-    return hashlib.sha256(json.dumps(what, ensure_ascii=False).encode()).hexdigest()
+def _inputs(
+    question: Question,
+    definition: Definition,
+    parameters: dict[str, float],
+    register: Any,
+    days: Sequence[_Days],
+    gateways: Iterable[str] | None = None,
+) -> dict[str, str]:
+    """Digests by kind; None for what a method says itself."""
+    if gateways is None:
+        gateways = _gateways(question) if any(first < last for first, last in days) else ()
+    states: list[Any] = []
+    for first, last in days:
+        each = question.days.by_gateway(first, last)
+        states.append([first, last, [[g, each[g]] for g in sorted(gateways) if g in each]])
+    said = [definition.id, definition.version, definition.method, definition.measure, definition.options, parameters]
+    found = {"definition": digest_of(said), "day-states": digest_of(states)}
+    return found if register is None else found | {"register": digest_of(register)}
 
 
-__all__ = ["CARRIER", "Question", "RateResult", "ask", "compute", "definition_named", "list_figures"]
+def _gateways(question: Question) -> set[str]:
+    """Gateways that speak for any asset or meter of the scope's enterprises."""
+    view = question.view
+    if question.object_id is not None:
+        return {b.gateway for b in view.bindings.get(question.object_id, [])}
+    return {gateway for code in question.codes for gateway in view.gateways_of.get(code, ())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from api.clock import moment
 from api.services.register_view import BindingFact
+from api.services.sources import Question
 from metrics.days import DayStates
 from metrics.record import DAY_S, TENTHS_PER_S, local_day_start_s
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from api.store.port import DayRecords
 
 MAX_GAPS: Final = 20
-_MAX_DAYS_READ: Final = 40
+_MAX_DAYS_READ: Final = 20
 _ARRIVING_S: Final = 900
 """The last stretch of the present is not called a gap: its windows may be on their way."""
 
@@ -27,18 +28,39 @@ Span = tuple[int, int]
 
 
 class GapFinder:
-    """Finds gaps of many objects over the same days, reading each gateway's day once."""
+    """Finds gaps of some objects over the same days: of a page of them, each gateway's day read once.
 
-    def __init__(self, county: County, states: DayStates, window: tuple[int, int], now_s: int) -> None:
+    Records are read as they are now, whatever time the figure is as of.
+    """
+
+    def __init__(self, county: County, question: Question, window: tuple[int, int]) -> None:
         self._county = county
+        self._days = question.days
         self._window = window
-        self._now_s = now_s
-        keys = list(zip(states.day.tolist(), states.device.tolist(), strict=True))
-        self._observed = dict(zip(keys, states.observed.tolist(), strict=True))
-        self._records: dict[tuple[str, int], DayRecords | None] = {}
+        self._observed: dict[tuple[int, int], int] = {}
+        self._now_s = question.now_s
+        self._read_days = 0
+
+    def look(self, bindings: Iterable[BindingFact]) -> None:
+        """Look up at once how long the devices of a page were watched each day."""
+        devices = sorted({self._days.number(b.gateway, b.device) for b in bindings})
+        wanted = np.array(devices, np.int64)
+        for day, states in zip(range(*self._window), self._tables(), strict=True):
+            if states is not None and len(states):
+                at = np.minimum(np.searchsorted(states.device, wanted), len(states) - 1)
+                there = states.device[at] == wanted
+                seen = states.observed[at]
+                self._observed |= {(day, devices[k]): int(seen[k]) for k in np.flatnonzero(there).tolist()}
+
+    def _tables(self) -> list[DayStates | None]:
+        tables = {int(states.day[0]): states for states in self._days.tables(*self._window) if len(states)}
+        return [tables.get(day) for day in range(*self._window)]
 
     def gaps(self, bindings: Sequence[BindingFact]) -> list[tuple[datetime, datetime]]:
-        """Times within the days of the bindings in which no device bound was watched, longest first, at most 20."""
+        """Times within the days of the bindings in which no device bound was watched, longest first, at most 20.
+
+        The bindings must have been looked up.
+        """
         spans: list[Span] = []
         for day in range(*self._window):
             held = [b for b in bindings if b.valid_on(day)]
@@ -55,8 +77,7 @@ class GapFinder:
             return []
         found: list[Span] | None = None
         for binding in held:
-            device = self._county.days.number(binding.gateway, binding.device)
-            observed = self._observed.get((day, device), 0)
+            observed = self._observed.get((day, self._days.number(binding.gateway, binding.device)), 0)
             if observed >= (end_s - start_s) * TENTHS_PER_S:
                 return []
             own = [(start_s, end_s)] if observed == 0 else self._within(binding, day, start_s, end_s)
@@ -65,16 +86,14 @@ class GapFinder:
 
     def _within(self, binding: BindingFact, day: int, start_s: int, end_s: int) -> list[Span]:
         """Gaps of one device within a day, from its records."""
-        records = self._read(binding.gateway, day)
-        if records is None or binding.device not in records.devices:
+        watched = self._watched(binding.gateway, day)
+        if watched is None or binding.device not in watched:
             return []
-        rows = records.records.device == records.devices.index(binding.device)
-        watched = rows & (records.records.observed > 0)
-        starts = records.records.start[watched]
-        ends = starts + records.records.length[watched].astype(np.int64) // TENTHS_PER_S
         spans: list[Span] = []
         at_s = start_s
-        for start, end in sorted(zip(starts.tolist(), ends.tolist(), strict=True)):
+        for start, end in watched[binding.device]:
+            if start >= end_s:
+                break
             if start > at_s:
                 spans.append((at_s, start))
             at_s = max(at_s, end)
@@ -82,13 +101,37 @@ class GapFinder:
             spans.append((at_s, end_s))
         return spans
 
-    def _read(self, gateway: str, day: int) -> DayRecords | None:
-        key = (gateway, day)
-        if key not in self._records:
-            if len(self._records) >= _MAX_DAYS_READ:
-                return None
-            self._records[key] = next(iter(self._county.store.read_days([key])), None)
-        return self._records[key]
+    def _watched(self, gateway: str, day: int) -> dict[str, list[Span]] | None:
+        """When each device of a gateway was watched on a day; read once as long as the day's states are the same."""
+        digest = self._days.by_gateway(day, day + 1).get(gateway, "")
+
+        def make() -> dict[str, list[Span]]:
+            self._read_days += 1
+            found = next(iter(self._county.store.read_days([(gateway, day)])), None)
+            return {} if found is None else _spans(found)
+
+        if self._read_days >= _MAX_DAYS_READ:
+            return None
+        return self._county.memory.once("watched", (gateway, day, digest), make)
+
+
+def _spans(found: DayRecords) -> dict[str, list[Span]]:
+    """Stretches in which windows with a watch follow one another, by device."""
+    records = found.records
+    watched = records.take(records.observed > 0)
+    order = np.lexsort((watched.start, watched.device))
+    device, start = watched.device[order], watched.start[order]
+    end = start + watched.length[order].astype(np.int64) // TENTHS_PER_S
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (device[1:] != device[:-1]) | (start[1:] > end[:-1])
+    heads = np.flatnonzero(new)
+    if not len(heads):
+        return {}
+    spans: dict[str, list[Span]] = {}
+    ends = np.maximum.reduceat(end, heads)
+    for d, a, b in zip(device[heads].tolist(), start[heads].tolist(), ends.tolist(), strict=True):
+        spans.setdefault(found.devices[d], []).append((a, b))
+    return spans
 
 
 def _join(spans: list[Span]) -> list[Span]:

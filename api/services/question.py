@@ -1,53 +1,83 @@
-"""What a figure is asked about: scope, period and the register and time that answer it."""
+"""Questions as readers put them: scope, period, and as of when."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
 
+from api.problems import ProblemError
 from api.schemas import Scope
 from api.services.access import Reader
 from api.services.periods import read_period
-from api.services.register_view import RegisterView
-from api.services.scopes import codes_in, read_scope
-from metrics.record import local_day
+from api.services.scopes import codes_in, object_in, read_scope
+from api.services.sources import Question, Sources, known_at, known_now
 from metrics.rollup import Period
 
-if TYPE_CHECKING:
-    from api.runtime import County
-
 _NS: Final = 1_000_000_000
-_AS_OF_STEP_S: Final = 10
+_LONGEST_STEP_S: Final = 300
+_SHORTEST_STEP_S: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a figure is asked about, with the register and the time it is answered by."""
-
-    county: County
-    view: RegisterView
-    scope: Scope
-    period: Period
-    now_s: int
-    look_back_days: int | None
-    codes: set[str]
-    """Credit codes of the enterprises in scope."""
-
-    @property
-    def register_day(self) -> int:
-        """The local day whose register counts: the period's last, or today while it is not over."""
-        return min(self.period.to_day - 1, int(local_day(self.now_s)))
-
-    def with_period(self, period: Period) -> Question:
-        """The same about another period."""
-        return Question(self.county, self.view, self.scope, period, self.now_s, self.look_back_days, self.codes)
+def read_time(text: str | None) -> int | None:
+    """An instant that a reader named, ns UTC: RFC 3339 with an offset. Raises the problem `bad-request`."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError("no offset from UTC")
+        whole = round(at.timestamp() * 1_000_000)
+    except (ValueError, OverflowError) as error:
+        raise ProblemError(
+            "bad-request", f"as_of={text!r}: expected 2026-11-23T08:00:00+08:00, with its offset from UTC ({error})"
+        ) from error
+    if not 0 <= whole * 1000 < 1 << 62:
+        raise ProblemError("bad-request", f"as_of={text!r}: out of range")
+    return whole * 1000
 
 
-def ask(county: County, reader: Reader, scope: str | None, period: str | None, look_back_days: int | None) -> Question:
+def ask(
+    sources: Sources,
+    reader: Reader,
+    scope: str | None,
+    period: str | None,
+    look_back_days: int | None,
+    as_of: str | None = None,
+) -> Question:
     """Read a question. Raises ProblemError."""
-    now_s = county.clock.now_ns() // _NS // _AS_OF_STEP_S * _AS_OF_STEP_S
-    view = county.register.view()
-    found = read_scope(county, reader, scope)
-    return Question(
-        county, view, found, read_period(period, now_s), now_s, look_back_days, codes_in(county, view, found)
+    return ask_at(sources, reader, scope, period, look_back_days, read_time(as_of))
+
+
+def ask_at(
+    sources: Sources,
+    reader: Reader,
+    scope: str | None,
+    period: str | None,
+    look_back_days: int | None,
+    at_ns: int | None,
+) -> Question:
+    """The same for an instant in ns UTC; None: now."""
+    now_ns = sources.clock.now_ns()
+    if at_ns is not None and at_ns > now_ns:
+        raise ProblemError("bad-request", "as_of lies in the future")
+    known = known_now(sources) if at_ns is None else known_at(sources, at_ns)
+    # The present goes on in steps, no finer than day states are computed: between two of them nothing new is known.
+    step_s = int(min(max(sources.settings.today_refresh_s, _SHORTEST_STEP_S), _LONGEST_STEP_S))
+    now_s = (now_ns if at_ns is None else at_ns) // _NS // step_s * step_s
+    found = read_scope(sources, known.view, reader, scope)
+    question = Question(
+        sources, known, found, read_period(period, now_s), now_s, look_back_days, frozenset(), object_in(found)
     )
+    return about(question, found)
+
+
+def about(question: Question, scope: Scope) -> Question:
+    """The same about another scope."""
+    codes = codes_in(question.sources, question.view, scope, question.register_day)
+    return replace(question, scope=scope, codes=frozenset(codes), object_id=object_in(scope))
+
+
+def in_period(question: Question, period: Period) -> Question:
+    """The same about another period; who belongs to a scope may differ with its last day."""
+    return about(replace(question, period=period), question.scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeVar
@@ -14,6 +15,7 @@ from api.register import models as m
 from api.register.counters import read_counter
 
 _CHECK_S: Final = 0.5
+_MAX_KNOWN: Final = 4
 F = TypeVar("F", "AssetFact", "MeterFact")
 Control = Literal["cnc", "plc", "robot", "manual", "none"]
 
@@ -57,6 +59,8 @@ class AssetFact(ObjectFact):
     control: Control
     in_scope: bool
     scope_reason: str
+    original_value_wan: float | None
+    declared_networked: bool | None
 
     @property
     def id(self) -> str:
@@ -113,8 +117,42 @@ class ReportFact:
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipFact:
+    """That an enterprise belongs to a chain or park, from and to which local day (included)."""
+
+    credit_code: str
+    kind: Literal["chain", "park"]
+    group_id: str
+    valid_from: int
+    valid_to: int | None
+
+    def valid_on(self, day: int) -> bool:
+        """Whether it belongs to it on a local day."""
+        return self.valid_from <= day and (self.valid_to is None or day <= self.valid_to)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFact:
+    """A process of an enterprise's list."""
+
+    credit_code: str
+    number: str
+    name_zh: str
+    key_process: bool
+    controlled: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticFact:
+    """An official figure of the county for a year."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterView:
-    """The whole register at one version."""
+    """The whole register at one version, as believed now or at one time of the past."""
 
     version: int
     enterprises: dict[str, EnterpriseFact]
@@ -129,6 +167,16 @@ class RegisterView:
     """By (credit code, month)."""
     devices: dict[tuple[str, str], list[BindingFact]]
     """Bindings by (gateway, device)."""
+    groups: dict[tuple[str, str], str]
+    """Names of chains and parks, by (kind, id)."""
+    memberships: list[MembershipFact]
+    processes: list[ProcessFact]
+    statistics: dict[tuple[str, int], StatisticFact]
+    """By (indicator, year)."""
+    object_by_id: dict[str, AssetFact | MeterFact]
+    """Assets and meters by the id that pages use."""
+    gateways_of: dict[str, frozenset[str]]
+    """Gateways whose devices any asset or meter of an enterprise is, or was, bound to, by credit code."""
 
     def objects(self) -> list[AssetFact | MeterFact]:
         """Assets, then meters."""
@@ -149,6 +197,19 @@ class RegisterReader:
         self._lock = threading.Lock()
         self._view: RegisterView | None = None
         self._checked_s = -_CHECK_S
+        self._known: OrderedDict[int, RegisterView] = OrderedDict()
+
+    def as_known(self, at_ns: int) -> RegisterView:
+        """The register as it was believed at a time, ns UTC."""
+        with self._lock:
+            found = self._known.get(at_ns)
+            if found is None:
+                with self._engine.connect() as connection:
+                    found = self._known[at_ns] = _load(connection, -1, at_ns)
+                while len(self._known) > _MAX_KNOWN:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(at_ns)
+            return found
 
     def view(self) -> RegisterView:
         """The register as it is believed now (at most half a second ago)."""
@@ -163,13 +224,18 @@ class RegisterReader:
             return self._view
 
 
-def _believed(connection: Connection, model: type[m.Recorded]) -> list[Mapping[str, Any]]:
-    table = model.__table__  # type: ignore[attr-defined]
-    rows = connection.execute(select(table).where(table.c.recorded_to_ns.is_(None)).order_by(table.c.row_id))
-    return [dict(row) for row in rows.mappings()]
+def _load(connection: Connection, version: int, known_ns: int | None = None) -> RegisterView:
+    """What is believed: `known_ns` None: now."""
 
+    def believed(model: type[m.Recorded]) -> list[Mapping[str, Any]]:
+        table = model.__table__  # type: ignore[attr-defined]
+        to = table.c.recorded_to_ns
+        held = to.is_(None)
+        if known_ns is not None:
+            held = (table.c.recorded_from_ns <= known_ns) & (to.is_(None) | (to > known_ns))
+        rows = connection.execute(select(table).where(held).order_by(table.c.row_id))
+        return [dict(row) for row in rows.mappings()]
 
-def _load(connection: Connection, version: int) -> RegisterView:
     o = m.RegisterObject
     names = {i: (code, number) for i, code, number in connection.execute(select(o.id, o.credit_code, o.number))}
 
@@ -183,12 +249,12 @@ def _load(connection: Connection, version: int) -> RegisterView:
                 valid_from=row["valid_from_day"],
                 valid_to=row["valid_to_day"],
             )
-            for row in _believed(connection, model)
+            for row in believed(model)
         ]
 
     bindings: dict[int, list[BindingFact]] = {}
     devices: dict[tuple[str, str], list[BindingFact]] = {}
-    for row in sorted(_believed(connection, m.Binding), key=lambda r: (r["valid_from_day"], r["row_id"])):
+    for row in sorted(believed(m.Binding), key=lambda r: (r["valid_from_day"], r["row_id"])):
         fact = BindingFact(
             row["object_id"],
             row["gateway"],
@@ -199,24 +265,39 @@ def _load(connection: Connection, version: int) -> RegisterView:
         )
         bindings.setdefault(fact.object_id, []).append(fact)
         devices.setdefault((fact.gateway, fact.device), []).append(fact)
+    speaking: dict[str, set[str]] = {}
+    for (gateway, _), bound in devices.items():
+        for binding in bound:
+            speaking.setdefault(names[binding.object_id][0], set()).add(gateway)
+    assets, meters = objects(m.Asset, AssetFact), objects(m.Meter, MeterFact)
     return RegisterView(
         version=version,
         enterprises={
             r["credit_code"]: EnterpriseFact(
                 r["credit_code"], r["name_zh"], r["industry_id"], r["zone_id"], r["register_confirmed"]
             )
-            for r in _believed(connection, m.Enterprise)
+            for r in believed(m.Enterprise)
         },
-        sites={
-            r["site_id"]: SiteFact(r["site_id"], r["credit_code"], r["name_zh"]) for r in _believed(connection, m.Site)
-        },
-        assets=objects(m.Asset, AssetFact),
-        meters=objects(m.Meter, MeterFact),
+        sites={r["site_id"]: SiteFact(r["site_id"], r["credit_code"], r["name_zh"]) for r in believed(m.Site)},
+        assets=assets,
+        meters=meters,
         bindings=bindings,
-        gateways={r["gateway"]: r["site_id"] for r in _believed(connection, m.Gateway)},
+        gateways={r["gateway"]: r["site_id"] for r in believed(m.Gateway)},
         reports={
             (r["credit_code"], r["month"]): ReportFact(r["value_added_wan"], r["output_wan"])
-            for r in _believed(connection, m.Report)
+            for r in believed(m.Report)
         },
         devices=devices,
+        groups={(r["kind"], r["group_id"]): r["name_zh"] for r in believed(m.ScopeGroup)},
+        memberships=[
+            MembershipFact(r["credit_code"], r["kind"], r["group_id"], r["valid_from_day"], r["valid_to_day"])
+            for r in believed(m.Membership)
+        ],
+        processes=[
+            ProcessFact(r["credit_code"], r["process_number"], r["name_zh"], r["key_process"], r["controlled"])
+            for r in believed(m.Process)
+        ],
+        gateways_of={code: frozenset(found) for code, found in speaking.items()},
+        object_by_id={**{a.id: a for a in assets}, **{one.id: one for one in meters}},
+        statistics={(r["indicator"], r["year"]): StatisticFact(r["value"], r["source"]) for r in believed(m.Statistic)},
     )

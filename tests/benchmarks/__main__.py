@@ -16,7 +16,10 @@ import structlog
 from tests.benchmarks.measure import machine
 
 GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
-MORE_MODULES = {"collectors": ("bench_collectors_mqtt", "bench_collectors_modbus")}
+MORE_MODULES = {
+    "collectors": ("bench_collectors_mqtt", "bench_collectors_modbus"),
+    "county": ("bench_county_answers",),
+}
 """Beyond `bench_<group>`."""
 
 

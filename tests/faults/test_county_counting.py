@@ -110,7 +110,8 @@ def after(owner, name):
     "applied, not known": lambda: after(DuckDBStore, "append"),
     "read, not computed": lambda: before(api.rollup, "day_states"),
     "computed, not written": lambda: before(api.rollup, "_replace"),
-    "written, not committed": lambda: before(api.rollup, "raise_counter"),
+    "written, not committed": lambda: after(api.rollup, "_replace"),
+    "committed, readers not told": lambda: before(api.rollup, "raise_counter"),
     "rolled up": lambda: after(Rollup, "_chunk"),
 }[step]()
 
@@ -140,6 +141,7 @@ STEPS = (
             "applied, not known",
             "read, not computed",
             "written, not committed",
+            "committed, readers not told",
             "rolled up",
         )
     ),

@@ -197,7 +197,7 @@ export interface paths {
         };
         /**
          * List Indicators
-         * @description All figures of one scope and period, each with bounds, coverage, counts and digest.
+         * @description Figures of one scope and period, each with bounds, coverage, counts and digests of its inputs.
          */
         get: operations["list_indicators_api_v1_indicators_get"];
         put?: never;
@@ -217,8 +217,8 @@ export interface paths {
         };
         /**
          * Explain Indicator
-         * @description A figure opened down to machines, evidence, formula and gaps. `id`: `networking-rate` (newest) or
-         *     `networking-rate@1`.
+         * @description A figure opened down to machines, evidence, formula and gaps, a page of rows at a time. `id`: `networking-rate`
+         *     (in force in that period) or `networking-rate@1`.
          */
         get: operations["explain_indicator_api_v1_indicators__id__explain_get"];
         put?: never;
@@ -362,7 +362,7 @@ export interface paths {
         };
         /**
          * List Scopes
-         * @description What figures can be asked about.
+         * @description What figures can be asked about: the county and its parts, then enterprises. Assets are scopes too.
          */
         get: operations["list_scopes_api_v1_scopes_get"];
         put?: never;
@@ -606,6 +606,10 @@ export interface components {
          * @description Assets and meters, in pages of at most 500.
          */
         AssetList: {
+            /** Connections */
+            connections: {
+                [key: string]: number;
+            };
             /** Items */
             items: components["schemas"]["Asset"][];
             page: components["schemas"]["Page"];
@@ -661,6 +665,19 @@ export interface components {
             formula_zh: string;
             /** Id */
             id: string;
+            /** In Force From */
+            in_force_from?: string | null;
+            /**
+             * Measure
+             * @default pooled
+             * @enum {string}
+             */
+            measure: "pooled" | "mean" | "time-weighted";
+            /**
+             * Method
+             * @default
+             */
+            method: string;
             /** Name En */
             name_en: string;
             /** Name Zh */
@@ -670,6 +687,10 @@ export interface components {
              * @default
              */
             note_zh: string;
+            /** Options */
+            options?: {
+                [key: string]: string;
+            };
             /** Parameters */
             parameters: components["schemas"]["Parameter"][];
             /** Source */
@@ -841,9 +862,16 @@ export interface components {
          * @description A figure opened down to the machines, the evidence, the formula and the gaps behind it.
          */
         Explanation: {
+            /** By Counted */
+            by_counted: {
+                [key: string]: number;
+            };
+            /** Enterprises */
+            enterprises: number;
             figure: components["schemas"]["Figure"];
             /** Formula With Numbers */
             formula_with_numbers: string;
+            page: components["schemas"]["Page"];
             /** Rows */
             rows: components["schemas"]["EvidenceRow"][];
             /** Sentence En */
@@ -856,6 +884,8 @@ export interface components {
          * @description One KPI at one scope and period, with everything that its reader may ask of it.
          */
         Figure: {
+            /** As Of */
+            as_of?: string | null;
             /** By Evidence */
             by_evidence?: {
                 [key: string]: number;
@@ -874,6 +904,10 @@ export interface components {
             denominator: number | null;
             /** Digest */
             digest: string;
+            /** Inputs */
+            inputs?: {
+                [key: string]: string;
+            };
             /** Lower */
             lower: number | null;
             /** Mean Of Enterprises */
@@ -1147,7 +1181,8 @@ export interface components {
         };
         /**
          * Period
-         * @description A local (Asia/Shanghai) day, month, quarter or year: `2026-11-23`, `2026-11`, `2026-Q4`, `2026`.
+         * @description A local (Asia/Shanghai) day, month, quarter or year: `2026-11-23`, `2026-11`, `2026-Q4`, `2026`; or from the
+         *     start of a year (累计): `2026-01..2026-11`.
          */
         Period: {
             /** Complete */
@@ -1163,7 +1198,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "day" | "month" | "quarter" | "year";
+            kind: "day" | "month" | "quarter" | "year" | "cumulative";
             /**
              * Start
              * Format: date-time
@@ -1285,17 +1320,18 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "county" | "zone" | "area" | "industry" | "enterprise";
+            kind: "county" | "zone" | "area" | "industry" | "chain" | "park" | "ladder" | "enterprise" | "asset";
             /** Name Zh */
             name_zh: string;
         };
         /**
          * ScopeList
-         * @description Everything that the reader may ask figures about: the county, its zones, industries and enterprises.
+         * @description What the reader may ask figures about: the county and its parts, then enterprises.
          */
         ScopeList: {
             /** Items */
             items: components["schemas"]["Scope"][];
+            page: components["schemas"]["Page"];
         };
         /**
          * Series
@@ -1940,12 +1976,16 @@ export interface operations {
     list_indicators_api_v1_indicators_get: {
         parameters: {
             query?: {
-                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see */
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, `enterprise:CODE` or `asset:ID`; default: all one may see */
                 scope?: string | null;
-                /** @description `2026-11-23`, `2026-11`, `2026-Q4` or `2026` in Asia/Shanghai; default: the present month */
+                /** @description `2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; default: the present month */
                 period?: string | null;
                 /** @description days in which one proof of connection counts; default: the definition's 30 */
                 look_back_days?: number | null;
+                /** @description what was known at this time, e.g. `2026-11-23T08:00:00+08:00`: register, announcements and day states as they then were; default: now */
+                as_of?: string | null;
+                /** @description definitions by id or id@version; `all`: every one; default: the headlines */
+                ids?: string[] | null;
             };
             header?: never;
             path?: never;
@@ -2003,12 +2043,18 @@ export interface operations {
     explain_indicator_api_v1_indicators__id__explain_get: {
         parameters: {
             query?: {
-                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see */
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, `enterprise:CODE` or `asset:ID`; default: all one may see */
                 scope?: string | null;
-                /** @description `2026-11-23`, `2026-11`, `2026-Q4` or `2026` in Asia/Shanghai; default: the present month */
+                /** @description `2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; default: the present month */
                 period?: string | null;
                 /** @description days in which one proof of connection counts; default: the definition's 30 */
                 look_back_days?: number | null;
+                /** @description what was known at this time, e.g. `2026-11-23T08:00:00+08:00`: register, announcements and day states as they then were; default: now */
+                as_of?: string | null;
+                /** @description only rows that count so; default: all */
+                counted?: ("numerator" | "denominator-only" | "unobserved" | "excluded") | null;
+                offset?: number;
+                limit?: number;
             };
             header?: never;
             path: {
@@ -2068,12 +2114,14 @@ export interface operations {
     indicator_series_api_v1_indicators__id__series_get: {
         parameters: {
             query?: {
-                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID` or `enterprise:CODE`; default: all one may see */
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, `enterprise:CODE` or `asset:ID`; default: all one may see */
                 scope?: string | null;
-                kind?: "day" | "month";
+                kind?: "day" | "month" | "quarter" | "year";
                 periods?: number;
-                /** @description `2026-11-23`, `2026-11`, `2026-Q4` or `2026` in Asia/Shanghai; default: the present month */
+                /** @description `2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; default: the present month */
                 end?: string | null;
+                /** @description what was known at this time, e.g. `2026-11-23T08:00:00+08:00`: register, announcements and day states as they then were; default: now */
+                as_of?: string | null;
             };
             header?: never;
             path: {
@@ -2480,7 +2528,10 @@ export interface operations {
     };
     list_scopes_api_v1_scopes_get: {
         parameters: {
-            query?: never;
+            query?: {
+                offset?: number;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -231,7 +231,6 @@ export const en: Record<keyof typeof zh, string> = {
   'assets.gatewayOk': 'online',
   'assets.gatewaySilent': 'silent',
   'assets.noGateways': 'No gateways yet. Add one with plantpulse-county gateway add.',
-  'assets.shown': '{from} to {to} of {total}',
 
   'enterprises.title': 'Enterprises',
   'enterprises.lead': 'Choose an enterprise to see its overview.',

@@ -227,7 +227,6 @@ export const zh = {
   'assets.gatewayOk': '在线',
   'assets.gatewaySilent': '失联',
   'assets.noGateways': '尚无网关。用 plantpulse-county gateway add 登记。',
-  'assets.shown': '第 {from}–{to} 项，共 {total} 项',
 
   'enterprises.title': '企业',
   'enterprises.lead': '点击企业可按该企业查看总览。',

@@ -133,6 +133,8 @@ const definition = (id, zh, en, unit, formula) => ({
   name_en: en,
   formula_zh: formula,
   formula_en: formula,
+  method: '',
+  measure: 'pooled',
   unit,
   parameters:
     id === 'networking-rate'
@@ -283,6 +285,9 @@ export function explanation(of, nowMs) {
       unit: '',
       gaps: device === null ? [] : [[iso(nowMs - 90_000_000), iso(nowMs - 86_000_000)]],
     })),
+    page: { offset: 0, limit: 100, total: MACHINES.length },
+    by_counted: { numerator: 10, 'denominator-only': 1, unobserved: 1, excluded: 0 },
+    enterprises: 1,
   }
 }
 
