@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
@@ -13,6 +13,7 @@ from collectors.entries import DeviceEntry
 BEST = "best"
 NONE = "none"
 POLICIES = ("Aes256Sha256RsaPss", "Aes128Sha256RsaOaep", "Basic256Sha256")
+MODES = ("SignAndEncrypt", "Sign")
 _PERMITTED = ", ".join((BEST, NONE, *POLICIES))
 
 
@@ -22,8 +23,8 @@ class OpcuaEntry(DeviceEntry):
     security: str = BEST
     """`best`: the best that the server offers, never unencrypted; a policy's name: that one only; `none`:
     SecurityPolicy None, anonymous, only where the plant says so."""
-    security_mode: Literal["", "Sign", "SignAndEncrypt"] = ""
-    """Blank: the best offered."""
+    security_mode: str = ""
+    """One of MODES; blank: the best offered."""
     cert_file: Path | None = None
     """Login by certificate: the user's certificate (PEM or DER)."""
     key_file: Path | None = None
@@ -50,6 +51,14 @@ class OpcuaEntry(DeviceEntry):
             if security.lower() == permitted.lower():
                 return permitted
         raise ValueError(f"可用：{_PERMITTED}。", f"one of: {_PERMITTED}.")
+
+    @field_validator("security_mode")
+    @classmethod
+    def _known_mode(cls, mode: str) -> str:
+        for permitted in ("", *MODES):
+            if mode.lower() == permitted.lower():
+                return permitted
+        raise ValueError(f"可用：{', '.join(MODES)}，或不写。", f"one of: {', '.join(MODES)}, or leave it out.")
 
     @field_validator("ca_file")
     @classmethod

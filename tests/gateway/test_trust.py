@@ -18,6 +18,9 @@ from simulators.opcua_server import OpcuaMachines
 from simulators.physics import Machine
 from tests.gateway.county_stub import CREDENTIAL
 from tests.gateway.test_cli import ROOT, invoke, invoke_beside
+from tests.gateway.test_uplink import until
+
+PATIENCE_S = 40.0
 
 
 async def started(security: Security, port: int = 0) -> OpcuaMachines:
@@ -212,3 +215,39 @@ def test_the_gateway_s_own_certificate_is_renewed_on_order(tmp_path: Path) -> No
 def test_a_wrong_call_ends_with_2_and_touches_nothing(arguments: list[str], tmp_path: Path) -> None:
     assert invoke("trust", *arguments, "--data-dir", str(tmp_path))[0] == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+async def test_a_running_gateway_says_what_is_missing_and_goes_on_step_by_step_as_people_provide_it(
+    tmp_path: Path,
+) -> None:
+    clients, secret, status = tmp_path / "trusted", tmp_path / "secret", tmp_path / "status.json"
+    clients.mkdir()
+    secret.write_text("s3cret\n")
+    server = await started(
+        Security(policies=POLICIES, anonymous=False, users={"reader": "s3cret"}, trusted_clients=clients, valid_days=20)
+    )
+    path = plant_file(tmp_path, server.address, f", username: reader, password_file: {secret}")
+
+    def troubles() -> dict[str, str]:
+        shown = json.loads(status.read_text())["troubles"] if status.exists() else []
+        return {t["code"]: t["subject"] for t in shown if t["code"].startswith("opcua.")}
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway.cli", "run", "--config", str(path), "--status-file", str(status)),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: troubles() == {"opcua.certificate-not-approved": server.address}, PATIENCE_S)
+        assert (await invoke_beside("trust", server.address, "--config", str(path), "--yes"))[0] == 0
+        await until(lambda: troubles() == {"opcua.own-certificate-refused": server.address}, PATIENCE_S)
+        own = tmp_path / "state" / "opcua" / "own" / "certificate.der"
+        (clients / "gateway.der").write_bytes(own.read_bytes())
+        await until(lambda: json.loads(status.read_text())["connected_devices"] == 1, PATIENCE_S)
+        await until(lambda: troubles() == {"opcua.certificate-expires": f"{server.address}/certificate"}, PATIENCE_S)
+    finally:
+        process.terminate()
+        await process.wait()
+        await server.stop()

@@ -33,6 +33,12 @@ _NAME_OF_MODE: Final = {mode: name for name, mode in MODES.items()} | {ua.Messag
 _TCP: Final = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
 _NONE_URI: Final = security_policies.SecurityPolicyNone.URI
 _ENCRYPTING: Final = frozenset(suite.URI for suite in SUITES.values())
+_IN_ENCRYPTED_CHANNEL: Final = _ENCRYPTING | {
+    _NONE_URI,
+    security_policies.SecurityPolicyBasic256.URI,
+    security_policies.SecurityPolicyBasic128Rsa15.URI,
+}
+"""How a password may be wrapped where the channel encrypts it anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +87,9 @@ class Offer:
             if token.TokenType != kind:
                 continue
             policy = token.SecurityPolicyUri or _uri(self.policy)
-            if kind == ua.UserTokenType.UserName and self.mode != SIGN_AND_ENCRYPT and policy not in _ENCRYPTING:
-                continue
-            if kind == ua.UserTokenType.Certificate and policy not in _ENCRYPTING:
-                continue
-            return token
+            wrapped = kind == ua.UserTokenType.UserName and self.mode == SIGN_AND_ENCRYPT
+            if kind == ua.UserTokenType.Anonymous or policy in (_IN_ENCRYPTED_CHANNEL if wrapped else _ENCRYPTING):
+                return token
         return None
 
     def takes(self, kind: ua.UserTokenType) -> bool:

@@ -86,7 +86,9 @@ class Way:
         if isinstance(error, CollectorError):
             return error
         if isinstance(error, InvalidSignature) or type(error) is ua.UaError:
-            return refusals.not_genuine(address, str(error) or "signature")
+            # asyncua's own checks of the session's answer: signature, certificate, endpoint
+            why = str(error) or "signature"
+            return refusals.none_refused(address, why) if self.own is None else refusals.not_genuine(address, why)
         return refusals.refusal(
             error,
             address,

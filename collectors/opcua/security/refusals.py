@@ -207,11 +207,11 @@ def downgraded(address: str, chosen: Offer, hidden: list[Offer]) -> LinkError:
 
 
 def not_genuine(address: str, why: str) -> LinkError:
-    """Who answers cannot prove that the approved certificate is his."""
+    """The session's answer does not fit the approved certificate, or what discovery showed."""
     return LinkError(
         "opcua.server-not-genuine",
-        f"{address} 的应答方不能证明它持有已认可证书的私钥（{why}），已拒绝。",
-        f"who answers at {address} cannot prove to hold the key of the approved certificate ({why}): refused.",
+        f"{address} 的应答方不能证明自己就是已认可的服务器（{why}），已拒绝。",
+        f"who answers at {address} cannot prove to be the approved server ({why}): refused.",
         "请查网络中是否有别的设备占用了这个地址；若换过控制器，用 plantpulse-gateway trust 重新认可。",
         "Look for another device at this address; if the controller was replaced, approve it anew with"
         " plantpulse-gateway trust.",
