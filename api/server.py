@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.app import create_app
@@ -84,7 +85,8 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        asyncio.run(_run(settings, listener))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings, listener))
     except (StoreError, SQLAlchemyError, OSError, ValueError) as error:
         raise ServeError(f"服务未能启动 the service did not start: {error}") from error
     finally:

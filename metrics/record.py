@@ -196,6 +196,8 @@ def refusals(records: Records, n_devices: int) -> list[Refusal]:
     (supplements, which prove no connection); a quantity only with its span.
     """
     r = records
+    if _all_valid(r, n_devices):
+        return []
     states = sum(getattr(r, name).astype(np.int64) for name in STATE_COLUMNS)
     length_s, remainder = np.divmod(r.length.astype(np.int64), TENTHS_PER_S)
     window_ok = (remainder == 0) & (length_s >= MIN_WINDOW_S) & (length_s <= MAX_WINDOW_S)
@@ -224,6 +226,32 @@ def refusals(records: Records, n_devices: int) -> list[Refusal]:
             if i not in found:
                 found[i] = Refusal(i, name, int(getattr(r, name)[i]), expected)
     return [found[i] for i in sorted(found)]
+
+
+def _all_valid(r: Records, n_devices: int) -> bool:
+    """Whether no row breaks a rule, for the usual batch of first parts of one length; False where that is not sure."""
+    if not len(r):
+        return True
+    length = int(r.length[0])
+    length_s, remainder = divmod(length, TENTHS_PER_S)
+    states = np.add(r.running, r.idle, dtype=np.uint32) + r.fault + r.off
+    return (
+        remainder == 0
+        and MIN_WINDOW_S <= length_s <= MAX_WINDOW_S
+        and MAX_WINDOW_S % length_s == 0
+        and not r.part.any()
+        and bool((r.length == length).all())
+        and int(r.device.max()) < n_devices
+        and int(r.start.min()) >= 0
+        and not (r.start % length_s).any()
+        and int(r.observed.max()) <= length
+        and bool((r.connected <= r.observed).all())
+        and bool((states <= r.connected).all())
+        and int(r.quantity_idle.min()) >= 0
+        and bool((r.quantity_idle <= r.quantity).all())
+        and not bool(((r.quantity_span == 0) & (r.quantity != 0)).any())
+        and int(r.reading.min()) >= UNKNOWN_READING
+    )
 
 
 def local_day(start_s: NDArray[np.int64] | int) -> Any:
