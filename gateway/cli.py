@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gateway.bundle import cli as archive
 from gateway.doctor import cli as examination
 from gateway.enrolment import cli as enrolment
 from gateway.terminal import address_of, await_or_fail, fail, print_json, tell
@@ -321,6 +322,7 @@ app.command()(enrolment.enroll)
 app.command()(enrolment.rotate)
 app.command()(trust)
 app.command()(examination.doctor)
+app.command()(archive.bundle)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from gateway.doctor import brokers, county, devices, machine, stored
 from gateway.doctor.findings import Finding
 from gateway.kernel_clock import kernel_clock
 from gateway.links import make_links
-from gateway.outbox.view import OutboxView
 
 
 @dataclass(slots=True)
@@ -24,7 +23,6 @@ class Examination:
 
     findings: list[Finding] = field(default_factory=list)
     plant: PlantConfig | None = None
-    outbox: OutboxView | None = None
 
 
 async def examine(file: Path) -> Examination:
@@ -42,7 +40,7 @@ async def examine(file: Path) -> Examination:
     way, ports, at_brokers = await asyncio.gather(
         county.county(plant), devices.ports(entries), brokers.brokers(entries, settings.checkpoint_s)
     )
-    kept, seen.outbox = await asyncio.to_thread(stored.outbox, plant, time.time_ns())
+    kept = await asyncio.to_thread(stored.outbox, plant, time.time_ns())
     n = len(entries)
     seen.findings = [
         Finding(
@@ -71,6 +69,6 @@ def _unusable(error: FileError | CollectorError) -> list[Finding]:
             Finding("configuration", "fail", error.zh, error.en, error.next_zh or step_zh, error.next_en or step_en)
         ]
     return [
-        Finding("configuration", "fail", p.zh, p.en, step_zh, step_en, f"{p.file}:{p.line} {p.key} = {p.value}")
+        Finding("configuration", "fail", p.zh, p.en, step_zh, step_en, f"{p.file}:{p.line} {p.key}")
         for p in error.problems
     ]

@@ -8,22 +8,22 @@ from typing import Final
 from gateway.clock import NS_PER_S
 from gateway.config import PlantConfig
 from gateway.doctor.findings import Finding
-from gateway.outbox.view import OutboxView, look
+from gateway.outbox.view import look
 
 OLD_S: Final = 900
 _HOUR_S: Final = 3600
 
 
-def outbox(config: PlantConfig, now_ns: int) -> tuple[Finding, OutboxView | None]:
-    """How the outbox is, and what was read of it."""
+def outbox(config: PlantConfig, now_ns: int) -> Finding:
+    """How the outbox is."""
     path = config.gateway.data_dir / "outbox.sqlite3"
     subject = str(path)
     try:
         view = look(path)
     except FileNotFoundError:
-        return Finding("outbox", "ok", "待发库还没有建立。", "there is no outbox yet.", subject=subject), None
+        return Finding("outbox", "ok", "待发库还没有建立。", "there is no outbox yet.", subject=subject)
     except (OSError, sqlite3.Error, ValueError) as error:
-        finding = Finding(
+        return Finding(
             "outbox",
             "fail",
             f"待发库无法读取（{error}）。",
@@ -33,7 +33,6 @@ def outbox(config: PlantConfig, now_ns: int) -> tuple[Finding, OutboxView | None
             "itself and what can be read is carried over.",
             subject,
         )
-        return finding, None
     unsent = view.batches.get("unsent", 0)
     oldest_s = max(0, now_ns - view.oldest_unsent_ns) // NS_PER_S if view.oldest_unsent_ns else 0
     dropped = int(view.meta.get("dropped_rows") or 0)
@@ -46,7 +45,7 @@ def outbox(config: PlantConfig, now_ns: int) -> tuple[Finding, OutboxView | None
         "body_bytes": view.body_bytes,
     }
     if view.gateway != config.site:
-        finding = Finding(
+        return Finding(
             "outbox",
             "fail",
             f"待发库属于 {view.gateway}，不属于 {config.site}。",
@@ -56,11 +55,10 @@ def outbox(config: PlantConfig, now_ns: int) -> tuple[Finding, OutboxView | None
             subject,
             values,
         )
-        return finding, view
     zh = f"{unsent} 批待发，{values['set_aside_batches']} 批搁置，累计丢弃 {dropped} 行。"
     en = f"{unsent} batches wait, {values['set_aside_batches']} set aside, {dropped} rows dropped since it was made."
     if oldest_s > OLD_S:
-        finding = Finding(
+        return Finding(
             "outbox",
             "warn",
             f"{zh}最旧的已等了 {oldest_s / _HOUR_S:.1f} 小时。",
@@ -70,8 +68,8 @@ def outbox(config: PlantConfig, now_ns: int) -> tuple[Finding, OutboxView | None
             subject,
             values,
         )
-    elif values["set_aside_batches"] or dropped:
-        finding = Finding(
+    if values["set_aside_batches"] or dropped:
+        return Finding(
             "outbox",
             "warn",
             zh,
@@ -81,6 +79,4 @@ def outbox(config: PlantConfig, now_ns: int) -> tuple[Finding, OutboxView | None
             subject,
             values,
         )
-    else:
-        finding = Finding("outbox", "ok", zh, en, subject=subject, values=values)
-    return finding, view
+    return Finding("outbox", "ok", zh, en, subject=subject, values=values)

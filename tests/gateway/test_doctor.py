@@ -534,7 +534,7 @@ async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 def outbox_finding(folder: Path, now_ns: int = 10**18) -> Finding:
     config = plant_file(folder, None, url="https://county.example")
-    return found([stored.outbox(load(config), now_ns)[0]], "outbox")
+    return found([stored.outbox(load(config), now_ns)], "outbox")
 
 
 def test_the_outbox_is_read_beside_its_gateway_and_what_waits_is_said(tmp_path: Path, ca: PrivateCa) -> None:
