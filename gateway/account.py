@@ -2,132 +2,40 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collectors.model import Device, Proof, Quality, Role, Samples
-from gateway.clock import NS_PER_S
-from gateway.counters import Counter, Growth, split_by_local_day
+from gateway.clock import AGAIN_PART, NS_PER_S
+from gateway.counters import Counter, Growth, Share, split_by_local_day
+from gateway.device_clock import ClockOffset
 from gateway.inference import PowerState
 from gateway.late import Gap, LateData, LateSample
-from gateway.spans import OPEN_END, Span, add, clipped, cut, intersection, total
-from metrics.record import TENTHS_PER_S, THOUSANDTHS, UNKNOWN_READING, Flag, MachineState
+from gateway.row import Row, Tally, tenths
+from gateway.spans import OPEN_END, moved
+from gateway.track import Track
+from metrics.record import DAY_S, TENTHS_PER_S, THOUSANDTHS, UNKNOWN_READING, Flag, MachineState
 
-TENTH_NS: Final = NS_PER_S // TENTHS_PER_S
-MINUTE_NS: Final = 60 * NS_PER_S
-OFFSET_MINUTES: Final = 10
 _HOUR_S: Final = 3600
 _STATES: Final = frozenset(int(s) for s in MachineState)
 _IDLE: Final = (MachineState.IDLE, MachineState.FAULT)
 _MAX_U32: Final = (1 << 32) - 1
+_AGAIN_KEPT_NS: Final = DAY_S * NS_PER_S
 MAX_PART: Final = 255
 """Parts of one window; what comes after them is dropped and counted."""
 _COUNTS: Final = (
     *("running", "idle", "fault", "off"),
     *("quantity", "quantity_idle", "quantity_span", "parts", "good", "bad"),
 )
-_MAX_SPANS: Final = 4096
-"""Spans of proof kept in open windows: beyond it the oldest is forgotten, never another one invented."""
-
 _NO_ROLE, _STATE, _QUANTITY, _PARTS, _POWER = range(5)
 _CODE_OF_ROLE: Final = {Role.STATE: _STATE, Role.QUANTITY: _QUANTITY, Role.PARTS: _PARTS, Role.POWER: _POWER}
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was counted in one open window."""
-
-    good: int = 0
-    bad: int = 0
-    quantity: int = 0
-    quantity_idle: int = 0
-    span_s: int = 0
-    known: bool = False
-    """Whether any difference of the quantity's counter is known."""
-    parts: int = 0
-    flags: int = 0
-    reading: int = UNKNOWN_READING
-    """The counter at the last good sample."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One interval record, as it goes into a batch. Units as in `metrics.record.RECORD_COLUMNS`."""
-
-    device: str
-    start: int
-    length: int
-    observed: int
-    part: int
-    connected: int
-    running: int
-    idle: int
-    fault: int
-    off: int
-    quantity: int
-    quantity_idle: int
-    quantity_span: int
-    reading: int
-    parts: int
-    good: int
-    bad: int
-    flags: int
-
-
-class ClockOffset:
-    """How far a device's clock is from the time line, transmission included: the smallest delay seen.
-
-    Of the last `OFFSET_MINUTES` minutes in which the device gave its time, only those are kept whose
-    smallest delay no later minute undercut.
-    """
-
-    __slots__ = ("lows", "minute", "minutes")
-
-    def __init__(self) -> None:
-        self.minute = 0
-        """The last minute (since 1970) in which the device gave its time."""
-        self.minutes = 0
-        """How many such minutes there were."""
-        self.lows: list[tuple[int, int]] = []
-        """Pairs (number of the minute, smallest delay in ns), delays rising."""
-
-    def corrected(
-        self, source_ns: NDArray[np.int64], received_ns: NDArray[np.int64], live: bool = True
-    ) -> NDArray[np.int64]:
-        """Source times on the time line, never later than reception; reception where there is no source time.
-
-        Samples that are not live (queued, sent again, historical) say nothing of the offset.
-        """
-        given = source_ns > 0
-        if not given.any():
-            return received_ns
-        if not live:
-            offset_ns = self.lows[0][1] if self.lows else 0
-            return np.where(given, np.minimum(source_ns + offset_ns, received_ns), received_ns)
-        delay = int((received_ns - source_ns)[given].min())
-        minute = int(received_ns[-1]) // MINUTE_NS
-        lows = self.lows
-        if minute > self.minute:
-            self.minute, self.minutes = minute, self.minutes + 1
-            while lows and lows[0][0] <= self.minutes - OFFSET_MINUTES:
-                del lows[0]
-        if not lows or lows[-1][0] < self.minutes or lows[-1][1] > delay:
-            while lows and lows[-1][1] >= delay:
-                lows.pop()
-            lows.append((self.minutes, delay))
-        return np.where(given, source_ns + lows[0][1], received_ns)
-
-
 class Account:
-    """Accumulates one device. Times in ns on the gateway's time line, windows by their start in s UTC.
-
-    `watched` is what the gateway observed, `proven` where connection was proven, `events` the states
-    said, each valid until the next event or the next end of a proven span.
-    """
+    """Accumulates one device. Times in ns on the gateway's time line, windows by their start in s UTC."""
 
     def __init__(self, device_id: str, entry: str, window_s: int) -> None:
         self.id, self.entry, self.window_s = device_id, entry, window_s
@@ -136,17 +44,11 @@ class Account:
         self.device: Device | None = None
         self.ended_ns = 0
         """Since when it is no longer configured: it ends with the window that holds this; 0 while it is."""
-        self.watched: list[Span] = []
-        self.proven: list[Span] = []
-        self.withdrawn_ns = 0
-        self.last_proof_ns = 0
-        self.proven_until_ns = 0
-        """Where the latest proof runs out; OPEN_END while it lasts until it is withdrawn."""
+        self.track = Track()
         self.heard_ns = self.heard_source_ns = 0
         """Time of the last sample in order that bore a source time, on the time line and on the device's
         clock; 0 where there was none: such a device has nothing that could come late."""
         self.late = LateData(window_s)
-        self.events: list[tuple[int, int]] = []
         self.tallies: dict[int, Tally] = {}
         self.quantity = Counter(THOUSANDTHS)
         self.parts = Counter(1)
@@ -154,6 +56,8 @@ class Account:
         self.offset = ClockOffset()
         self.closed_ns = 0
         """Every window that ends at or before this is closed."""
+        self.again_until_ns = 0
+        """Windows before this have their records already: the clock was set back. They get another part."""
         self.wants_reading = True
         self.parts_used: dict[int, int] = {}
         """Last part given to windows that more can still come for, by their start in s."""
@@ -169,19 +73,22 @@ class Account:
 
     def watch(self, now_ns: int) -> None:
         """From now on the gateway observes this device."""
-        if not self.watched or self.watched[-1][1] != OPEN_END:
-            add(self.watched, now_ns, OPEN_END)
+        self.track.watch(now_ns)
 
     def unwatch(self, from_ns: int, to_ns: int = OPEN_END) -> None:
         """The gateway was not watching in this time."""
-        cut(self.watched, from_ns, to_ns)
+        self.track.unwatch(from_ns, to_ns)
+
+    def lose_link(self, at_ns: int) -> None:
+        """The collector's link is gone: a proof that lasts until a death message ends with it."""
+        self.track.lose_link(at_ns)
 
     def end(self, at_ns: int) -> None:
         """The device is no longer configured: nothing is watched or proven any more."""
         if not self.ended_ns:
             self.ended_ns = at_ns
             self.unwatch(at_ns)
-            self.withdraw(at_ns)
+            self.track.withdraw(at_ns)
 
     def begin_again(self, now_ns: int) -> None:
         """The device is configured again, before its last window was written."""
@@ -212,39 +119,20 @@ class Account:
     def prove(self, proof: Proof) -> None:
         """Evidence of connection, or (`lasts_s` 0) its withdrawal."""
         if proof.lasts_s == 0:
-            self.withdraw(proof.at_ns)
+            self.track.withdraw(proof.at_ns)
             return
-        end_ns = OPEN_END if proof.lasts_s == float("inf") else proof.at_ns + round(proof.lasts_s * NS_PER_S)
-        if proof.at_ns < self.withdrawn_ns:
-            end_ns = min(end_ns, self.withdrawn_ns)
-        if proof.at_ns > self.proven_until_ns:
+        if proof.at_ns > self.track.proven_until_ns:
             self._begin_gap()
             self.late.end(proof.at_ns)
-        self.proven_until_ns = max(self.proven_until_ns, end_ns)
-        add(self.proven, proof.at_ns, end_ns)
-        if len(self.proven) > _MAX_SPANS:
-            _, oldest_end_ns = self.proven.pop(0)
-            self.events = [e for e in self.events if e[0] >= oldest_end_ns]
-        self.last_proof_ns = max(self.last_proof_ns, proof.at_ns)
-
-    def withdraw(self, at_ns: int) -> None:
-        """What was proven before proves nothing from `at_ns` on."""
-        cut(self.proven, at_ns)
-        self.proven_until_ns = min(self.proven_until_ns, at_ns)
-        self.withdrawn_ns = max(self.withdrawn_ns, at_ns)
-
-    def lose_link(self, at_ns: int) -> None:
-        """The collector's link is gone: a proof that lasts until a death message ends with it."""
-        if self.proven and self.proven[-1][1] == OPEN_END:
-            self.withdraw(at_ns)
+        self.track.prove(proof.at_ns, proof.lasts_s)
 
     # Samples ------------------------------------------------------------------------------------
 
     def _begin_gap(self) -> None:
         """Nothing proves the device connected since its last proof ran out: a gap, if late data can come."""
         if self.heard_ns:
-            state = self.events[-1][1] if self.events else MachineState.UNKNOWN
-            self.late.begin(self.heard_ns, self.heard_source_ns, self.proven_until_ns, state)
+            track = self.track
+            self.late.begin(self.heard_ns, self.heard_source_ns, track.proven_until_ns, track.latest())
 
     def take(self, samples: Samples, live: bool = True) -> tuple[int, int]:
         """Count samples; `live` where their batch proves the device connected now.
@@ -296,7 +184,7 @@ class Account:
 
     def _may_be_late(self, first_ns: int, now_ns: int) -> bool:
         """Whether some of the samples may lie in a gap."""
-        if now_ns > self.proven_until_ns:
+        if now_ns > self.track.proven_until_ns:
             self._begin_gap()
         return bool(self.late.gaps) and self.late.gaps[-1].end_ns > first_ns
 
@@ -371,7 +259,7 @@ class Account:
     ) -> None:
         """A state that came too late for its window is still what a machine that reports by exception
         does now: it holds from the first open window on."""
-        known_ns = self.events[-1][0] if self.events else 0
+        known_ns = self.track.events[-1][0] if self.track.events else 0
         for role in (_STATE, _POWER):
             rows = np.flatnonzero((self._role_of_tag[tag] == role) & (at > known_ns))
             if len(rows):
@@ -397,7 +285,7 @@ class Account:
     def _event(self, role: int, at_ns: int, value: float, quality: int) -> None:
         if role == _STATE:
             known = quality != Quality.BAD and value in _STATES
-            self._say_state(at_ns, int(value) if known else MachineState.UNKNOWN)
+            self.track.say(at_ns, int(value) if known else MachineState.UNKNOWN, self.closed_ns)
         elif role == _QUANTITY:
             if self._is_reading(self.quantity, value, quality):
                 self._count_quantity(value, at_ns)
@@ -407,14 +295,14 @@ class Account:
         elif self.device is not None and self.device.power_thresholds is not None:
             if quality == Quality.BAD or not np.isfinite(value):
                 self.power.forget()
-                self._say_state(at_ns, MachineState.UNKNOWN)
+                self.track.say(at_ns, MachineState.UNKNOWN, self.closed_ns)
                 return
-            if self.state_at(at_ns) == MachineState.UNKNOWN:
+            if self.track.state_at(at_ns) == MachineState.UNKNOWN:
                 self.power.forget()
             changed = self.power.take(abs(value), at_ns, self.device.power_thresholds)
             if changed is not None:
                 since_ns, state = changed
-                self._say_state(max(since_ns, self.closed_ns), state)
+                self.track.say(max(since_ns, self.closed_ns), state, self.closed_ns)
 
     @staticmethod
     def _is_reading(counter: Counter, value: float, quality: int) -> bool:
@@ -432,86 +320,61 @@ class Account:
             self.quantity.dropped = self.parts.dropped = 0
         return dropped
 
-    def _say_state(self, at_ns: int, state: int) -> None:
-        events = self.events
-        if not events or at_ns > events[-1][0]:
-            if events:
-                last_ns, last = events[-1]
-                if self._next_end(last_ns) > at_ns:
-                    if last == state:
-                        return
-                    if last_ns >= self.closed_ns and last_ns // TENTH_NS == at_ns // TENTH_NS:
-                        events[-1] = (last_ns, state)  # finer than a record can say; keeps the list bounded
-                        return
-            events.append((at_ns, state))
-            return
-        index = bisect_left(events, at_ns, key=lambda e: e[0])
-        if events[index][0] == at_ns:
-            events[index] = (at_ns, state)
-        else:
-            events.insert(index, (at_ns, state))
-
-    def _next_end(self, at_ns: int) -> int:
-        """The first end of a proven span after `at_ns`: no state is known beyond it."""
-        for _, end_ns in self.proven:
-            if end_ns > at_ns:
-                return end_ns
-        return OPEN_END
-
-    def state_at(self, at_ns: int) -> int:
-        """The state that holds at an instant, if it is proven and said; else UNKNOWN."""
-        index = bisect_left(self.events, at_ns + 1, key=lambda e: e[0]) - 1
-        if index < 0 or self._next_end(self.events[index][0]) <= at_ns:
-            return MachineState.UNKNOWN
-        return self.events[index][1]
-
     def _count_quantity(self, value: float, at_ns: int) -> None:
         counter = self.quantity
         growth = counter.take(value, at_ns)
         if counter.last_ns == at_ns and counter.last is not None:
             self._tally(at_ns).reading = counter.last
-        if growth is None:
-            return
+        if growth is not None:
+            self._count_quantity_growth(growth, at_ns)
+
+    def _count_quantity_growth(self, growth: Growth, at_ns: int) -> None:
+        """Count a growth in the window that holds `at_ns`, its earlier days in their own."""
         idle = self._idle_part(growth)
         if growth.flag:
             self.wants_reading = True
-            self._tally(at_ns).flags |= growth.flag
+            self.flag(at_ns, growth.flag)
         for share in split_by_local_day(growth, idle):
-            tally = self._tally_of_share(share.day_end_s, at_ns)
+            start_s, tally = self._place_of_share(share.day_end_s, at_ns)
             if tally is not None:
                 tally.quantity += share.amount
                 tally.quantity_idle += share.idle
                 tally.span_s += share.span_s
                 tally.known = True
             elif share.amount or share.span_s:
-                self._supplement(share.day_end_s or 0, share.amount, share.idle, share.span_s, 0)
+                self._supplement(start_s, _flags(growth, share), share.amount, share.idle, share.span_s, 0)
 
     def _count_parts(self, value: float, at_ns: int) -> None:
         growth = self.parts.take(value, at_ns)
-        if growth is None:
-            return
+        if growth is not None:
+            self._count_parts_growth(growth, at_ns)
+
+    def _count_parts_growth(self, growth: Growth, at_ns: int) -> None:
         if growth.flag:
-            self._tally(at_ns).flags |= growth.flag
+            self.flag(at_ns, growth.flag)
         for share in split_by_local_day(growth, 0):
-            tally = self._tally_of_share(share.day_end_s, at_ns)
+            start_s, tally = self._place_of_share(share.day_end_s, at_ns)
             if tally is not None:
                 tally.parts += share.amount
             elif share.amount:
-                self._supplement(share.day_end_s or 0, 0, 0, 0, share.amount)
+                self._supplement(start_s, _flags(growth, share), 0, 0, 0, share.amount)
 
-    def _tally_of_share(self, day_end_s: int | None, at_ns: int) -> Tally | None:
-        """Where a day's share is counted: the last day's at its sample, an earlier day's in that
-        day's last window while it is open; None where that is closed."""
-        if day_end_s is None:
-            return self._tally(at_ns)
-        start_ns = (day_end_s - self.window_s) * NS_PER_S
-        return self._tally(start_ns) if start_ns >= self.closed_ns else None
+    def _place_of_share(self, day_end_s: int | None, at_ns: int) -> tuple[int, Tally | None]:
+        """Where a day's share is counted: (start of the window in s, its tally; None where it is closed).
 
-    def _supplement(self, day_end_s: int, quantity: int, idle: int, span_s: int, parts: int) -> None:
-        """An earlier day's share of a growth, put at that day's last window."""
+        The last day's at its sample, an earlier day's in that day's last window.
+        """
+        start_s = at_ns // NS_PER_S // self.window_s * self.window_s
+        if day_end_s is not None:
+            start_s = day_end_s - self.window_s
+        start_ns = start_s * NS_PER_S
+        return start_s, self._tally(start_ns) if start_ns >= self.closed_ns else None
+
+    def _supplement(self, start_s: int, flags: Flag, quantity: int, idle: int, span_s: int, parts: int) -> None:
+        """A share of a growth that belongs into a closed window."""
         self._add_part(
-            day_end_s - self.window_s,
-            Flag.ESTIMATED | Flag.HISTORICAL,
+            start_s,
+            flags,
             quantity=quantity,
             quantity_idle=idle,
             quantity_span=max(span_s, 1) if quantity or span_s else 0,
@@ -521,7 +384,7 @@ class Account:
     def write_late(self, now_ns: int) -> None:
         """Turn what was gathered for closed windows into supplements."""
         for start_s, found in self.late.take_out(self.closed_ns, now_ns):
-            running, idle, fault, off = _tenths(found.states_ns)
+            running, idle, fault, off = tenths(found.states_ns)
             self._add_part(
                 start_s,
                 Flag.HISTORICAL,
@@ -535,11 +398,9 @@ class Account:
 
     def _add_part(self, start_s: int, flags: Flag, **counts: int) -> None:
         """The next part of a closed window: it proves no connection and was not observed."""
-        part = self.parts_used.get(start_s, 0) + 1
-        if part > MAX_PART:
-            self.past_last_part += 1
+        part = self._next_part(start_s)
+        if part is None:
             return
-        self.parts_used[start_s] = part
         values = dict.fromkeys(_COUNTS, 0) | counts
         self.supplements.append(
             Row(
@@ -555,18 +416,23 @@ class Account:
             )
         )
 
+    def _next_part(self, start_s: int) -> int | None:
+        """The number of another part of a closed window; None, counted, where there is none left."""
+        part = self.parts_used.get(start_s, 0) + 1
+        if start_s * NS_PER_S < self.again_until_ns:
+            part = max(part, AGAIN_PART)  # those before may have been given to the window's first records
+        if part > MAX_PART:
+            self.past_last_part += 1
+            return None
+        self.parts_used[start_s] = part
+        return part
+
     def _idle_part(self, growth: Growth) -> int:
         """The part of a growth that was counted while on and not running, by the states of its span."""
         if growth.amount == 0 or growth.to_ns <= growth.from_ns:
             return 0
-        if self.events:
-            since_ns, state = self.events[-1]
-            if since_ns <= growth.from_ns and self._next_end(since_ns) >= growth.to_ns:
-                return growth.amount if state in _IDLE else 0
-        stated = self._state_spans(growth.from_ns, growth.to_ns)
-        covered = self._covered(growth.from_ns, growth.to_ns, growth.to_ns)
-        idle_ns = sum(total(intersection([span], covered)) for span, state in stated if state in _IDLE)
-        return growth.amount * idle_ns // (growth.to_ns - growth.from_ns)
+        idle_ns, whole_ns = self.track.share_of(_IDLE, growth.from_ns, growth.to_ns)
+        return growth.amount * idle_ns // whole_ns
 
     def _tally(self, at_ns: int) -> Tally:
         start_s = at_ns // NS_PER_S // self.window_s * self.window_s
@@ -581,52 +447,24 @@ class Account:
 
     # Windows ------------------------------------------------------------------------------------
 
-    def _covered(self, start_ns: int, end_ns: int, now_ns: int) -> list[Span]:
-        """Where connection is proven and observed."""
-        watched = clipped(self.watched, start_ns, min(end_ns, now_ns))
-        return intersection(clipped(self.proven, start_ns, end_ns), watched)
-
-    def _state_spans(self, start_ns: int, end_ns: int) -> list[tuple[Span, int]]:
-        """The states said in a time, each until the next one or until its proof ends."""
-        found: list[tuple[Span, int]] = []
-        ends = [end for _, end in self.proven]
-        next_end = 0
-        for index, (at_ns, state) in enumerate(self.events):
-            while next_end < len(ends) and ends[next_end] <= at_ns:
-                next_end += 1
-            until_ns = self.events[index + 1][0] if index + 1 < len(self.events) else OPEN_END
-            if next_end < len(ends):
-                until_ns = min(until_ns, ends[next_end])
-            span = (max(at_ns, start_ns), min(until_ns, end_ns))
-            if span[0] < span[1] and state != MachineState.UNKNOWN:
-                found.append((span, state))
-        return found
-
     def due_starts(self, end_ns: int) -> list[int]:
         """Starts in s of the open windows before `end_ns` for which a record is due, in order."""
         starts = {s for s in self.tallies if s * NS_PER_S < end_ns}
-        for a, b in clipped(self.watched, self.closed_ns, end_ns):
-            first = a // NS_PER_S // self.window_s * self.window_s
-            last = (b - 1) // NS_PER_S
-            starts.update(range(first, last + 1, self.window_s))
-        return sorted(starts)
+        return sorted(starts | self.track.starts(self.closed_ns, end_ns, self.window_s))
 
-    def row(self, start_s: int, now_ns: int, flags: Flag) -> Row:
-        """The record of a window as it stands at `now_ns`."""
-        start_ns, end_ns = start_s * NS_PER_S, (start_s + self.window_s) * NS_PER_S
-        watched = clipped(self.watched, start_ns, min(end_ns, now_ns))
-        covered = intersection(clipped(self.proven, start_ns, end_ns), watched)
-        states_ns = [0] * len(MachineState)
-        covered_at = 0
-        for span, state in self._state_spans(start_ns, end_ns):
-            while covered_at < len(covered) and covered[covered_at][1] <= span[0]:
-                covered_at += 1
-            for a, b in covered[covered_at:]:
-                if a >= span[1]:
-                    break
-                states_ns[state] += min(b, span[1]) - max(a, span[0])
-        connected = total(covered) // TENTH_NS
-        running, idle, fault, off = _tenths(states_ns[1:])
+    def row(self, start_s: int, now_ns: int, flags: Flag) -> Row | None:
+        """The record of a window as it stands at `now_ns`; None where it has no part left."""
+        start_ns = start_s * NS_PER_S
+        observed, connected, (running, idle, fault, off) = self.track.times(
+            start_ns, start_ns + self.window_s * NS_PER_S, now_ns
+        )
+        part = 0
+        if start_ns < self.again_until_ns:  # its own record says what was observed then
+            observed = connected = 0
+            flags |= Flag.CLOCK_SET_BACK
+            if (next_part := self._next_part(start_s)) is None:
+                return None
+            part = next_part
         tally = self.tallies.get(start_s, Tally())
         reading = UNKNOWN_READING
         self.wants_reading |= start_s % _HOUR_S == 0
@@ -636,8 +474,8 @@ class Account:
             self.id,
             start_s,
             self.window_s * TENTHS_PER_S,
-            total(watched) // TENTH_NS,
-            0,
+            observed,
+            part,
             connected,
             running,
             idle,
@@ -655,42 +493,81 @@ class Account:
 
     def close(self, end_ns: int) -> None:
         """Every window that ends at or before `end_ns` is written: forget what only they needed."""
-        if self.proven_until_ns < end_ns:
+        if self.track.proven_until_ns < end_ns:
             self._begin_gap()
         self.closed_ns = end_ns
         self.tallies = {s: t for s, t in self.tallies.items() if s * NS_PER_S >= end_ns}
         self.supplements = []
         self.late.expire(end_ns)
         self.parts_used = {s: n for s, n in self.parts_used.items() if self._more_may_come(s)}
-        self.watched = [s for s in self.watched if s[1] > end_ns]
-        keep = bisect_left(self.events, end_ns + 1, key=lambda e: e[0]) - 1
-        if keep >= 0:
-            holds = self._next_end(self.events[keep][0]) > end_ns
-            del self.events[: keep if holds else keep + 1]
-        self.proven = [s for s in self.proven if s[1] > end_ns]
+        self.track.close(end_ns)
 
     def _more_may_come(self, start_s: int) -> bool:
         """Whether a closed window can still get another part: late data, or a day's share of a growth."""
         end_ns = (start_s + self.window_s) * NS_PER_S
-        slow = any(c.last is not None and c.last_ns < end_ns for c in (self.quantity, self.parts))
-        return slow or self.late.may_come(start_s)
+        start_ns = start_s * NS_PER_S
+        slow = any(
+            (c.last is not None and c.last_ns < end_ns) or c.bridges_in(start_ns, end_ns)
+            for c in (self.quantity, self.parts)
+        )
+        again = self.closed_ns - _AGAIN_KEPT_NS < end_ns <= self.again_until_ns
+        return slow or again or self.late.may_come(start_s)
+
+    # The time line is set -------------------------------------------------------------------------
+
+    def shift(self, by_ns: int, from_ns: int, again_until_ns: int) -> None:
+        """What happened at or after `from_ns` happened `by_ns` later; windows before `again_until_ns` come again."""
+        window_ns = self.window_s * NS_PER_S
+        closed_ns = (self.closed_ns + by_ns) // window_ns * window_ns
+        by_s = (closed_ns - self.closed_ns) // NS_PER_S
+        self.track.shift(by_ns, from_ns)
+        self.late.shift(by_ns, by_s, from_ns)
+        self.offset.shift(by_ns)
+        self.power.candidate_ns = moved(self.power.candidate_ns, by_ns, from_ns)
+        self.heard_ns = moved(self.heard_ns, by_ns, from_ns)
+        self._since_ns = moved(self._since_ns, by_ns, from_ns)
+        self.tallies = {s + by_s: tally for s, tally in self.tallies.items()}
+        self.closed_ns, self.again_until_ns = closed_ns, again_until_ns
+        for counter in (self.quantity, self.parts):
+            counter.shift(by_ns, from_ns)
+
+    def skip_to(self, closed_ns: int) -> None:
+        """Windows before `closed_ns` are closed without a record: what was counted for them counts in the next one."""
+        self.closed_ns = closed_ns
+        for start_s in [s for s in self.tallies if s * NS_PER_S < closed_ns]:
+            self._tally(closed_ns).add(self.tallies.pop(start_s))
+
+    def date_parts(self, by_s: int, from_s: int) -> None:
+        """Closed windows from `from_s` on are moved by `by_s`."""
+        self.parts_used = {moved(s, by_s, from_s): part for s, part in self.parts_used.items()}
+        self.supplements = [replace(row, start=moved(row.start, by_s, from_s)) for row in self.supplements]
+
+    def begin_undated(self, *, since_known: bool) -> None:
+        """From now on the time line may be wrong: what reaches over this instant waits until it is known.
+
+        `since_known`: whether it was right until now.
+        """
+        self.offset.forget()
+        for counter in (self.quantity, self.parts):
+            counter.begin_bridge(is_timed=since_known)
+
+    def end_undated(self) -> None:
+        """The time line is right: count what grew while the machine was switched off."""
+        for counter, count in ((self.quantity, self._count_quantity_growth), (self.parts, self._count_parts_growth)):
+            for growth in counter.end_bridges():
+                count(growth, growth.to_ns)
 
     # Presence -----------------------------------------------------------------------------------
 
     def presence(self, now_ns: int) -> tuple[bool, int, int]:
         """(connected, state, since ns): how the gateway judges the device now."""
-        connected = any(a <= now_ns < b for a, b in self.proven[-2:])
-        shown = (connected, self.state_at(now_ns) if connected else int(MachineState.UNKNOWN))
+        connected = self.track.is_proven(now_ns)
+        shown = (connected, self.track.state_at(now_ns) if connected else int(MachineState.UNKNOWN))
         if shown != self._shown or self._since_ns == 0:
             self._shown, self._since_ns = shown, now_ns
         return *shown, self._since_ns
 
 
-def _tenths(times_ns: list[int]) -> list[int]:
-    """Round times to tenths of a second so that their sum is the sum of the times, rounded down."""
-    tenths = [t // TENTH_NS for t in times_ns]
-    missing = sum(times_ns) // TENTH_NS - sum(tenths)
-    by_remainder = sorted(range(len(times_ns)), key=lambda i: times_ns[i] % TENTH_NS, reverse=True)
-    for i in by_remainder[:missing]:
-        tenths[i] += 1
-    return tenths
+def _flags(growth: Growth, share: Share) -> Flag:
+    """What is said of a share that comes when its window is closed; an earlier day's is estimated."""
+    return growth.flag | Flag.HISTORICAL | (Flag(0) if share.day_end_s is None else Flag.ESTIMATED)

@@ -10,10 +10,11 @@ from typing import Any, Final
 import msgspec
 import zstandard
 
-from gateway.account import Account, Row, Tally
+from gateway.account import Account
 from gateway.clock import NS_PER_S
-from gateway.counters import Counter, Held
+from gateway.counters import Bridge, Counter, Held
 from gateway.late import Gap, Gathered
+from gateway.row import Row, Tally
 from gateway.spans import OPEN_END, Span
 from gateway.windows import Windows
 from metrics.record import Flag
@@ -32,7 +33,8 @@ class CheckpointError(Exception):
 
 class SavedCounter(msgspec.Struct, array_like=True, frozen=True):
     """A counter's last reading, those held back (first and latest, each with its age, and how many), and the last
-    one before a reset with the reset's age. Ages in ms. `suspect` was the one held back in older checkpoints."""
+    one before a reset with the reset's age; bridges: the readings on both sides of a time of unknown length, each
+    with its age. Ages in ms. `suspect` was the one held back in older checkpoints."""
 
     last: int | None
     age: int
@@ -40,6 +42,7 @@ class SavedCounter(msgspec.Struct, array_like=True, frozen=True):
     suspect_age: int
     held: tuple[int, int, int, int, int] | None = None
     before: tuple[int, int] | None = None
+    bridges: list[tuple[int, int, int | None, int, bool]] = []
 
 
 class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
@@ -71,8 +74,17 @@ class SavedAccount(msgspec.Struct, array_like=True, frozen=True):
     gathering: int = 0
 
 
+class SavedClock(msgspec.Struct, array_like=True, frozen=True):
+    """The time line: it goes on as it was until the machine is switched on again (`boot`)."""
+
+    boot: str
+    ahead_ns: int
+    is_known: bool
+
+
 class SavedWindows(msgspec.Struct, array_like=True, frozen=True):
-    """The whole checkpoint. `saved_ms` on the time line; `closed_s`: windows up to there are written."""
+    """The whole checkpoint. `saved_ms` on the time line; `closed_s`: windows up to there are written; `again_s`:
+    those before it come again after the clock was set back."""
 
     version: int
     window_s: int
@@ -80,28 +92,30 @@ class SavedWindows(msgspec.Struct, array_like=True, frozen=True):
     closed_s: int
     shed: dict[str, int]
     accounts: list[SavedAccount]
+    again_s: int = 0
+    clock: SavedClock | None = None
 
 
 _TALLY_FIELDS: Final = tuple(Tally.__dataclass_fields__)
 _ROW_FIELDS: Final = tuple(name for name in Row.__dataclass_fields__ if name != "device")
 
 
-def save(windows: Windows, now_ns: int) -> bytes:
+def save(windows: Windows, now_ns: int, clock: SavedClock | None = None) -> bytes:
     """The state of all accounts at `now_ns`, within the size that a checkpoint may have.
 
     Where it would be larger, the shortest gaps are forgotten, a quarter at a time, and counted; while late
     data is gathered it may be larger for a minute.
     """
     limit = max(LEAST_LIMIT_BYTES, LIMIT_BYTES_PER_DEVICE * len(windows.accounts))
-    blob = _save(windows, now_ns)
+    blob = _save(windows, now_ns, clock)
     if any(account.late.gathered for account in windows.accounts.values()):
         return blob
     while len(blob) > limit and windows.forget_gaps():
-        blob = _save(windows, now_ns)
+        blob = _save(windows, now_ns, clock)
     return blob
 
 
-def _save(windows: Windows, now_ns: int) -> bytes:
+def _save(windows: Windows, now_ns: int, clock: SavedClock | None) -> bytes:
     now_ms = now_ns // _MS
     closed_ns = windows.closed_ns
 
@@ -118,6 +132,10 @@ def _save(windows: Windows, now_ns: int) -> bytes:
             if c.held is None
             else (c.held.first, age(c.held.first_ns), c.held.latest, age(c.held.latest_ns), c.held.readings),
             None if c.before is None else (c.before, age(c.before_ns)),
+            [
+                (b.last, age(b.last_ns), b.first, age(b.first_ns) if b.first is not None else 0, b.is_timed)
+                for b in c.bridges
+            ],
         )
 
     def spans(of: list[Span]) -> list[tuple[int, int]]:
@@ -129,11 +147,11 @@ def _save(windows: Windows, now_ns: int) -> bytes:
         SavedAccount(
             a.id,
             a.entry,
-            spans(a.watched),
-            spans(a.proven),
-            age(a.withdrawn_ns) if a.withdrawn_ns else -1,
-            age(a.last_proof_ns) if a.last_proof_ns else -1,
-            [(age(at), state) for at, state in a.events],
+            spans(a.track.watched),
+            spans(a.track.proven),
+            age(a.track.withdrawn_ns) if a.track.withdrawn_ns else -1,
+            age(a.track.last_proof_ns) if a.track.last_proof_ns else -1,
+            [(age(at), state) for at, state in a.track.events],
             {s: [int(getattr(t, f)) for f in _TALLY_FIELDS] for s, t in a.tallies.items()},
             counter(a.quantity),
             counter(a.parts),
@@ -146,14 +164,21 @@ def _save(windows: Windows, now_ns: int) -> bytes:
         for a in windows.accounts.values()
     ]
     message = SavedWindows(
-        CHECKPOINT_VERSION, windows.window_s, now_ms, closed_ns // NS_PER_S, dict(windows.shed), saved
+        CHECKPOINT_VERSION,
+        windows.window_s,
+        now_ms,
+        closed_ns // NS_PER_S,
+        dict(windows.shed),
+        saved,
+        windows.again_until_ns // NS_PER_S,
+        clock,
     )
     return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(msgspec.msgpack.encode(message))
 
 
 def _late_of(a: Account, now_ms: int) -> tuple[Any, ...]:
     """The last fields of a SavedAccount; those that say nothing are left out."""
-    until = max(0, now_ms - _up(a.proven_until_ns)) if a.proven_until_ns else -1
+    until = max(0, now_ms - _up(a.track.proven_until_ns)) if a.track.proven_until_ns else -1
     if not a.heard_ns:
         return (until,)
     heard = (now_ms - _up(a.heard_ns), _up(a.heard_ns) - _up(a.heard_source_ns))
@@ -188,12 +213,13 @@ def read(blob: bytes) -> SavedWindows:
 def close_old(saved: SavedWindows) -> tuple[list[Row], SavedWindows]:
     """Close the windows of a checkpoint short, as they stood: (their records, what goes on).
 
-    For a gateway whose window length was changed: what was counted in the old windows is kept.
+    For a gateway whose window length was changed, or that does not know how long it was off: what was counted in the
+    old windows is kept.
     """
     at_ns = saved.saved_ms * _MS
     windows = Windows(saved.window_s, dict.fromkeys(a.entry for a in saved.accounts), at_ns)
     resume(saved, windows, at_ns)
-    return windows.close_short(at_ns), read(save(windows, at_ns))
+    return windows.close_short(at_ns), read(save(windows, at_ns, saved.clock))
 
 
 def resume(saved: SavedWindows, windows: Windows, now_ns: int) -> None:
@@ -206,9 +232,10 @@ def resume(saved: SavedWindows, windows: Windows, now_ns: int) -> None:
     """
     length = windows.window_s
     windows.closed_ns = -(-saved.closed_s // length) * length * NS_PER_S
+    windows.again_until_ns = saved.again_s * NS_PER_S
     windows.shed.update(saved.shed)
     for account in windows.accounts.values():
-        account.closed_ns = windows.closed_ns
+        account.closed_ns, account.again_until_ns = windows.closed_ns, windows.again_until_ns
     for device in saved.accounts:
         account = windows.accounts.get(device.id) or windows.open(device.id, device.entry, now_ns)
         _restore(account, device, saved.saved_ms)
@@ -239,22 +266,27 @@ def _restore(account: Account, device: SavedAccount, saved_ms: int) -> None:
             counter.held = Held(first, at(first_age), latest, at(latest_age), readings)
         if was.before is not None:
             counter.before, counter.before_ns = was.before[0], at(was.before[1])
+        counter.bridges = [
+            Bridge(last, at(last_age), first, at(first_age) if first is not None else 0, is_timed)
+            for last, last_age, first, first_age, is_timed in was.bridges
+        ]
     state, candidate, candidate_age = device.power
     account.power.state, account.power.candidate, account.power.candidate_ns = state, candidate, at(candidate_age)
     account.offset.minute, account.offset.minutes, lows = device.offset
     account.offset.lows = [(n, delay_us * _US) for n, delay_us in lows]
     account.wants_reading = True
     account.parts_used = dict(device.parts_used)
-    account.last_proof_ns = at(device.proof) if device.proof >= 0 else 0
-    account.withdrawn_ns = at(device.withdrawn) if device.withdrawn >= 0 else 0
+    track = account.track
+    track.last_proof_ns = at(device.proof) if device.proof >= 0 else 0
+    track.withdrawn_ns = at(device.withdrawn) if device.withdrawn >= 0 else 0
     account.supplements = [Row(account.id, *values) for values in device.supplements]
-    account.watched = [*((at(a), at(b)) for a, b in device.watched), *account.watched]
-    account.proven = [(at(a), at(b)) for a, b in device.proven]
-    account.events = [(at(age), state) for age, state in device.events]
+    track.watched = [*((at(a), at(b)) for a, b in device.watched), *track.watched]
+    track.proven = [(at(a), at(b)) for a, b in device.proven]
+    track.events = [(at(age), state) for age, state in device.events]
     for start_s, values in device.tallies.items():
         good, bad, quantity, idle, span_s, known, parts, flags, reading = values
         account.tallies[start_s] = Tally(good, bad, quantity, idle, span_s, bool(known), parts, flags, reading)
-    account.proven_until_ns = at(device.until) if device.until >= 0 else 0
+    track.proven_until_ns = at(device.until) if device.until >= 0 else 0
     if device.heard is not None:
         age, behind = device.heard
         account.heard_ns, account.heard_source_ns = at(age), at(age + behind)

@@ -7,10 +7,11 @@ two rounded readings, so differences telescope: their sum is the last reading mi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from gateway.clock import NS_PER_S
+from gateway.spans import moved
 from metrics.record import DAY_S, Flag, local_day, local_day_start_s
 
 HOUR_NS: Final = 3600 * NS_PER_S
@@ -24,6 +25,10 @@ _UNRATED_STEP: Final = 1_000
 _UNRATED_PER_H: Final = 100_000
 """Without a rated maximum, what no counter of a plant exceeds, in its unit: a step, and more in each hour
 (100 MW). A single misread word shows as more."""
+
+
+_UNTIMED_NS: Final = 30 * DAY_S * NS_PER_S
+"""What is plausible over a time of unknown length is what is in this one."""
 
 
 class Growth(NamedTuple):
@@ -50,6 +55,19 @@ class Held:
     readings: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A time of unknown length between two readings: the machine was off, its clock not yet set again."""
+
+    last: int
+    last_ns: int
+    first: int | None = None
+    """The first reading after it, None while there is none."""
+    first_ns: int = 0
+    is_timed: bool = True
+    """Whether its length is known at the end: not where the time was unknown before it, too."""
+
+
 @dataclass(slots=True)
 class Counter:
     """One counter of one device.
@@ -73,6 +91,8 @@ class Counter:
     """The last reading before the latest reset: for an hour a device that showed 0 for a while may go on there."""
     before_ns: int = 0
     """When that reset was believed."""
+    bridges: list[Bridge] = field(default_factory=list)
+    """What grew over them is counted once it is known how long they were."""
     dropped: int = 0
     """Readings that were none, since this was last asked for."""
 
@@ -84,6 +104,49 @@ class Counter:
     def forget(self) -> None:
         """Start a new chain: the next reading is a first one."""
         self.last = self.held = self.before = None
+        self.bridges = [bridge for bridge in self.bridges if bridge.first is not None]
+
+    def begin_bridge(self, *, is_timed: bool) -> None:
+        """It is not known how long ago the last reading was: the next one begins anew."""
+        if self.last is not None:
+            self.bridges.append(Bridge(self.last, self.last_ns, is_timed=is_timed))
+        self.last = self.held = self.before = None
+
+    def end_bridges(self) -> list[Growth]:
+        """All times are known: what grew over the bridges. What does not follow counts nothing, flagged."""
+        found = []
+        for bridge in self.bridges:
+            if bridge.first is None:
+                if self.last is None:  # the next reading follows the last one after all
+                    self.last, self.last_ns = bridge.last, bridge.last_ns
+                continue
+            from_ns = min(bridge.last_ns, bridge.first_ns)
+            since_ns = from_ns if bridge.is_timed else from_ns - _UNTIMED_NS
+            grown = self._growth(bridge.last, since_ns, bridge.first, bridge.first_ns)
+            if grown is not None:
+                flag = Flag(0) if bridge.is_timed else Flag.ESTIMATED
+                found.append(Growth(grown, from_ns, bridge.first_ns, flag))
+            else:
+                flag = Flag.COUNTER_RESET if bridge.first < bridge.last else Flag.COUNTER_REPLACED
+                found.append(Growth(0, bridge.first_ns, bridge.first_ns, flag))
+        self.bridges = []
+        return found
+
+    def bridges_in(self, start_ns: int, end_ns: int) -> bool:
+        """Whether what grew over a bridge will be counted in a window."""
+        return any(bridge.first is not None and start_ns <= bridge.first_ns < end_ns for bridge in self.bridges)
+
+    def shift(self, by_ns: int, from_ns: int) -> None:
+        """What happened at or after `from_ns` happened `by_ns` later."""
+        self.last_ns = moved(self.last_ns, by_ns, from_ns)
+        self.before_ns = moved(self.before_ns, by_ns, from_ns)
+        if (held := self.held) is not None:
+            first_ns, latest_ns = moved(held.first_ns, by_ns, from_ns), moved(held.latest_ns, by_ns, from_ns)
+            self.held = replace(held, first_ns=first_ns, latest_ns=latest_ns)
+        self.bridges = [
+            replace(b, last_ns=moved(b.last_ns, by_ns, from_ns), first_ns=moved(b.first_ns, by_ns, from_ns))
+            for b in self.bridges
+        ]
 
     def rounded(self, value: float) -> int:
         """A reading in smallest units."""
@@ -96,6 +159,8 @@ class Counter:
         last = self.last
         if last is None:
             self.last, self.last_ns = reading, at_ns
+            if self.bridges and self.bridges[-1].first is None:
+                self.bridges[-1] = replace(self.bridges[-1], first=reading, first_ns=at_ns)
             return None
         if at_ns < self.last_ns:
             return None

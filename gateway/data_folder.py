@@ -1,4 +1,4 @@
-"""The data folder of a gateway: held by one process, with the outbox and the windows of the last run."""
+"""The data folder of a gateway: held by one process, with its outbox."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from typing import Final
 
 import structlog
 
-from collectors.model import Clock
-from gateway import checkpoint
-from gateway.account import Row
 from gateway.config import PlantConfig
 from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
 from gateway.outbox.limits import Limits
-from gateway.windows import Windows
 from metrics.record import DAY_S
 
 DISK_RETRY_S: Final = 5.0
@@ -84,31 +80,3 @@ def only_one(data_dir: Path) -> Iterator[None]:
                 f"another gateway process uses {data_dir}. Stop it first, or use another data_dir."
             ) from error
         yield
-
-
-def read_checkpoint(outbox: Outbox) -> checkpoint.SavedWindows | None:
-    """The last run's checkpoint. A damaged one is told in the log, and a new one begun."""
-    blob = outbox.checkpoint()
-    if blob is None:
-        return None
-    try:
-        return checkpoint.read(blob)
-    except checkpoint.CheckpointError as error:
-        _log.error("checkpoint damaged: counters start anew", error=str(error))
-        return None
-
-
-def open_windows(
-    outbox: Outbox, saved: checkpoint.SavedWindows | None, config: PlantConfig, clock: Clock
-) -> tuple[Windows, list[Row]]:
-    """New windows, or those of the last run: (windows, records of windows that a new length closed)."""
-    now_ns = clock()
-    windows = Windows(config.gateway.window_s, config.entry_ids, now_ns)
-    rows: list[Row] = []
-    if saved is not None:
-        if saved.window_s != windows.window_s:
-            rows, saved = checkpoint.close_old(saved)
-        checkpoint.resume(saved, windows, now_ns)
-    for known in outbox.announced.latest():
-        windows.remember(known.device, known.number, known.serial, now_ns)
-    return windows, rows

@@ -45,6 +45,11 @@ class Intake:
         self.acks_due_ns = NEVER_NS
         """When the first of those who wait for an acknowledgement can wait no longer."""
 
+    def shift(self, by_ns: int) -> None:
+        """The time line was set on by `by_ns`."""
+        if self.first_sample_ns:
+            self.first_sample_ns += by_ns
+
     async def take(self, protocol: str, batch: Batch) -> None:
         """Count what one read of a link brought."""
         for device in batch.devices:

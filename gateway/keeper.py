@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from gateway import checkpoint, outbox_troubles
-from gateway.account import Row
 from gateway.clock import NS_PER_S, TimeLine
+from gateway.dating import Correction, Dating
 from gateway.intake import Intake
-from gateway.outbox import OutboxThread
+from gateway.outbox import OutboxThread, Redating
+from gateway.resuming import Resumed
+from gateway.row import Row
 from gateway.supervision import name_of
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.watchdog import Progress
-from gateway.windows import Windows
 
 LOOK_AHEAD_NS: Final = 600 * NS_PER_S
 MAX_UNWRITTEN_ROWS: Final = 100_000
@@ -31,24 +31,31 @@ class Keeper:
 
     def __init__(
         self,
-        windows: Windows,
+        resumed: Resumed,
         intake: Intake,
         thread: OutboxThread,
         uplink: Uplink,
         troubles: Troubles,
         clock: TimeLine,
+        dating: Dating,
         progress: Progress,
-        *,
-        rows: Sequence[Row] = (),
     ) -> None:
-        self._windows, self._intake, self._thread = windows, intake, thread
-        self._uplink, self._troubles, self._clock = uplink, troubles, clock
+        self._windows, self._intake, self._thread = resumed.windows, intake, thread
+        self._uplink, self._troubles, self._clock, self._dating = uplink, troubles, clock, dating
         self._progress = progress
+        self._boot = resumed.boot
+        self._undated_from_s, self._dated_until_s = resumed.undated_from_s, resumed.dated_until_s
+        self._to_mark_s = resumed.to_mark_s
+        self._redating: Redating | None = None
+        self._undated_rows = 0
+        """How many of `unwritten` the redating moves."""
+        if not dating.is_known:
+            uplink.dated.clear()
         self._interval_ns = round(progress.checkpoint_s * NS_PER_S)
         self._due_ns = clock() + self._interval_ns
         self._days_due_ns = 0
         self._ack_error = ""
-        self.unwritten: list[Row] = list(rows)
+        self.unwritten: list[Row] = resumed.rows
         """Closed records that are not in the outbox yet."""
         self.records_written = 0
         self.is_safe = False
@@ -66,6 +73,20 @@ class Keeper:
             self._due_ns = now_ns + self._interval_ns
         self._progress.turned(self._windows.next_due_ns(), now_ns)
 
+    def correct(self, correction: Correction) -> None:
+        """Set the time line; what that moves is written with the next tick."""
+        by_ns = correction.by_ns
+        self._clock.correct(by_ns)
+        if not correction.dates:
+            self._windows.follow(by_ns)
+        else:
+            by_s = self._windows.redate(by_ns, self._undated_from_s, self._dated_until_s)
+            self._redating, self._undated_rows = Redating(by_ns, by_s), len(self.unwritten)
+        self._intake.shift(by_ns)
+        self._due_ns = self._days_due_ns = 0
+        if by_ns:
+            _log.warning("time line set", seconds=round(by_ns / NS_PER_S, 1), dates=correction.dates)
+
     async def close_short(self, now_ns: int) -> None:
         """Close all windows now and write them."""
         self.unwritten += self._windows.close_short(now_ns, self._clock.flags())
@@ -74,14 +95,19 @@ class Keeper:
     async def write(self, now_ns: int) -> None:
         """Write closed windows and the checkpoint, synced, then acknowledge what they hold."""
         rows, acks = list(self.unwritten), self._intake.take_acks()
-        batches = self._windows.batches(rows)
-        blob = checkpoint.save(self._windows, now_ns)
-        outbox = self._thread.outbox
+        clock = checkpoint.SavedClock(self._boot, self._clock.ahead_ns, self._dating.is_known)
+        blob = checkpoint.save(self._windows, now_ns, clock)
+        outbox, redating = self._thread.outbox, self._redating
+        if redating is not None:
+            redating = redating._replace(batches=self._windows.batches(rows[: self._undated_rows]))
+        batches = self._windows.batches(rows[self._undated_rows :])
         try:
-            if batches:
-                written = await self._thread.call(outbox.commit, batches, blob, now_ns)
+            if self._to_mark_s is not None:
+                await self._thread.call(outbox.mark_undated, self._to_mark_s, self._dated_until_s)
+                self._to_mark_s = None
+            if batches or redating is not None:
+                await self._thread.call(outbox.commit, batches, blob, now_ns, redating)
             else:
-                written = 0
                 await self._thread.call(outbox.save_checkpoint, blob)
         except sqlite3.Error as error:  # a full or broken disk does not end the process
             self._progress.written()
@@ -89,6 +115,7 @@ class Keeper:
             self._troubles.report(outbox_troubles.not_writable(error))
             if (surplus := len(self.unwritten) - MAX_UNWRITTEN_ROWS) > 0:
                 del self.unwritten[:surplus]
+                self._undated_rows = max(0, self._undated_rows - surplus)
                 self._windows.shed["disk_not_writable"] += surplus
             return
         self._progress.written()
@@ -97,7 +124,10 @@ class Keeper:
         if outbox.salvaged is not None:
             self._troubles.report(outbox_troubles.damaged(outbox.salvaged))
         self.unwritten = self.unwritten[len(rows) :]
-        self.records_written += written
+        if redating is not None:
+            self._redating, self._undated_rows = None, 0
+            self._uplink.dated.set()
+        self.records_written += len(rows)
         for ack in acks:
             try:
                 ack()
@@ -106,7 +136,7 @@ class Keeper:
                     _log.exception("acknowledgement failed")
                 self._ack_error = name_of(error)
         await self._intake.introduce_again()
-        if written:
+        if rows:
             self._uplink.wake()
             await self._look_ahead(now_ns)
 

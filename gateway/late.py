@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from collectors.model import PowerThresholds
 from gateway.clock import NS_PER_S
 from gateway.inference import PowerState
-from gateway.spans import OPEN_END
+from gateway.spans import OPEN_END, moved
 from metrics.record import DAY_S, MachineState
 
 GAP_DAYS: Final = 14
@@ -173,6 +173,16 @@ class LateData:
         if not self.gathered:
             return OPEN_END
         return self.since_ns if len(self.gathered) > MAX_GATHERED else self.since_ns + GATHER_NS
+
+    def shift(self, by_ns: int, by_s: int, from_ns: int) -> None:
+        """What happened at or after `from_ns` happened `by_ns` later, windows `by_s` (whole windows)."""
+        for gap in self.gaps:
+            gap.start_ns = moved(gap.start_ns, by_ns, from_ns)
+            gap.stated_ns = moved(gap.stated_ns, by_ns, from_ns)
+            gap.end_ns = moved(gap.end_ns, by_ns, from_ns)
+            gap.mark_ns = moved(gap.mark_ns, by_ns, from_ns)
+        self.gathered = {moved(s, by_s, -(-from_ns // NS_PER_S)): found for s, found in self.gathered.items()}
+        self.since_ns = moved(self.since_ns, by_ns, from_ns)
 
     def take_out(self, closed_ns: int, now_ns: int) -> list[tuple[int, Gathered]]:
         """What is gathered for windows that are closed, in order; the rest waits for another 60 s."""

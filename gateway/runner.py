@@ -13,10 +13,10 @@ from typing import Any, Final
 import structlog
 
 from collectors.model import Clock
-from gateway import clock_watch, data_folder, status
-from gateway.account import Row
+from gateway import clock_watch, data_folder, device_clock, resuming, status
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.config import PlantConfig
+from gateway.dating import Dating
 from gateway.intake import Intake
 from gateway.keeper import Keeper
 from gateway.link_loop import LinkLoop
@@ -24,6 +24,7 @@ from gateway.link_set import LinkSet
 from gateway.links import Link, make_links
 from gateway.outbox import OutboxThread
 from gateway.reload import Reloader
+from gateway.resuming import Resumed
 from gateway.status import Status
 from gateway.supervision import supervise
 from gateway.troubles import Troubles
@@ -52,13 +53,13 @@ class Gateway:
     config: PlantConfig
     clock: TimeLine
     thread: OutboxThread
-    windows: Windows
+    dating: Dating
+    resumed: Resumed
     make_links: Callable[[PlantConfig], Sequence[Link]]
     first_links: Sequence[Link]
     options: Options
     watchdog: Watchdog
-    rows: Sequence[Row] = ()
-    """Records of windows that were closed before the start."""
+    windows: Windows = field(init=False)
     troubles: Troubles = field(default_factory=Troubles)
     progress: Progress = field(init=False)
     uplink: Uplink = field(init=False)
@@ -71,6 +72,7 @@ class Gateway:
     _shown: Any = None
 
     def __post_init__(self) -> None:
+        self.windows = self.resumed.windows
         self.progress = Progress(self.config.gateway.checkpoint_s)
         self.uplink = Uplink(
             self.config.uplink,
@@ -82,18 +84,19 @@ class Gateway:
             shed=self.windows.shed_counts,
             presence_s=self.config.gateway.presence_s,
         )
+        self.uplink.on_county_time = self._hear_county
         self.intake = Intake(
             self.config, self.clock, self.thread, self.windows, self.troubles, found=self._device_found
         )
         self.keeper = Keeper(
-            self.windows,
+            self.resumed,
             self.intake,
             self.thread,
             self.uplink,
             self.troubles,
             self.clock,
+            self.dating,
             self.progress,
-            rows=self.rows,
         )
         self.links = LinkSet(lambda link: LinkLoop(link, self.intake, self.windows, self.troubles, self.clock))
         self.reloader = Reloader(
@@ -108,7 +111,14 @@ class Gateway:
             self.clock,
         )
         self.status = Status(
-            self.config.site, self.clock, self.windows, self.intake, self.keeper, self.uplink, self.troubles
+            self.config.site,
+            self.clock,
+            self.dating,
+            self.windows,
+            self.intake,
+            self.keeper,
+            self.uplink,
+            self.troubles,
         )
 
     def stop(self) -> None:
@@ -150,9 +160,9 @@ class Gateway:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._stop.wait()
+            self._look_at_the_time()
             now_ns = self.clock()
-            self.clock.county_ahead_ns = self.uplink.county_ahead_ns
-            self.troubles.report(clock_watch.trouble(self.clock))
+            self._tell_of_clocks()
             shown = [(d.id, d.connected, d.state) for d in self.windows.presence(now_ns)]
             if shown != self._shown:
                 self._shown = shown
@@ -168,8 +178,25 @@ class Gateway:
             ):
                 self.stop()
 
+    def _look_at_the_time(self) -> None:
+        if (correction := self.dating.look()) is not None:
+            self.keeper.correct(correction)
+
+    def _tell_of_clocks(self) -> None:
+        self.troubles.report(clock_watch.trouble(self.clock, self.dating))
+        for account in self.windows.accounts.values():
+            if account.offset.lows:
+                told = device_clock.trouble(account.id, account.offset, time_is_known=self.dating.is_known)
+                self.troubles.report(told)
+
+    def _hear_county(self, ahead_ns: int, error_ns: int) -> None:
+        self.clock.county_ahead_ns, self.dating.county_error_ns = ahead_ns, error_ns
+
     async def _finish(self) -> int:
         self.watchdog.stopping()
+        if self.options.close_short and not self.dating.is_known:
+            await self.uplink.tell_presence()
+            self._look_at_the_time()
         now_ns = self.clock()
         devices = self.windows.presence(now_ns)
         delivered = True
@@ -199,6 +226,7 @@ async def run(
     FileError, ConfigError before anything is connected.
     """
     clock, watchdog = TimeLine(), Watchdog()
+    dating = Dating(clock)
 
     def waiting_for_disk() -> None:
         # Waiting is all that can be done: a supervisor that starts the process again would not help.
@@ -206,22 +234,19 @@ async def run(
         watchdog.status("the data folder cannot be used: waiting")
         watchdog.feed(Progress(config.gateway.checkpoint_s))
 
-    made = links(config, clock)
+    made = links(config, clock.steady)
     async with data_folder.opened(config, waiting_for_disk) as thread:
-        saved = data_folder.read_checkpoint(thread.outbox)
-        if saved is not None:
-            clock.start_no_earlier((saved.saved_ms + 1) * 1_000_000)
-        windows, rows = data_folder.open_windows(thread.outbox, saved, config, clock)
+        resumed = resuming.go_on(thread.outbox, config, clock, dating)
         gateway = Gateway(
             config,
             clock,
             thread,
-            windows,
-            lambda changed: links(changed, clock),
+            dating,
+            resumed,
+            lambda changed: links(changed, clock.steady),
             made,
             options or Options(),
             watchdog,
-            rows,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)

@@ -11,6 +11,11 @@ OPEN_END: Final = 1 << 62
 """End of an interval that goes on until somebody ends it."""
 
 
+def moved(at: int, by: int, since: int) -> int:
+    """An instant, `by` later where it is at or after `since` and no open end."""
+    return at + by if since <= at < OPEN_END else at
+
+
 def add(spans: list[Span], start: int, end: int) -> None:
     """Unite an interval with the set, in place. Intervals that touch become one."""
     if end <= start:

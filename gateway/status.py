@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from collectors.model import Clock, Trouble
+from collectors.model import Trouble
+from gateway.clock import TimeLine
+from gateway.dating import Dating
 from gateway.intake import Intake
 from gateway.keeper import Keeper
 from gateway.troubles import Troubles
@@ -27,7 +29,8 @@ class Status:
     """Reads what the parts of a running gateway say of themselves."""
 
     site: str
-    clock: Clock
+    clock: TimeLine
+    dating: Dating
     windows: Windows
     intake: Intake
     keeper: Keeper
@@ -50,13 +53,21 @@ class Status:
             "batches_set_aside": depth.poisoned,
             "set_aside": [batch._asdict() for batch in depth.set_aside],
             "records_dropped": depth.dropped_rows,
-            "county_clock_ahead_ms": None if uplink.county_ahead_ns is None else uplink.county_ahead_ns // 1_000_000,
+            "time_is_known": self.dating.is_known,
+            "county_clock_ahead_ms": _ms(self.clock.county_ahead_ns),
+            "system_clock_ahead_ms": _ms(self.clock.step_ns()),
             "outbox_bytes": depth.size_bytes,
             "days_to_full": self.keeper.days_to_full,
             "last_contact_ns": uplink.last_contact_ns,
             "connected_devices": sum(d.connected for d in devices),
             "devices": [
-                {"id": d.id, "connected": d.connected, "state": d.state, "last_proof_ns": d.last_proof_ns}
+                {
+                    "id": d.id,
+                    "connected": d.connected,
+                    "state": d.state,
+                    "last_proof_ns": d.last_proof_ns,
+                    "clock_behind_ms": _ms(self.windows.clock_behind_ns(d.id)),
+                }
                 for d in devices
             ],
             "shed": self.windows.shed_counts(),
@@ -76,6 +87,10 @@ class Status:
                     Trouble("status-file", "not_writable", f"无法写入状态文件：{error}", f"cannot write it: {error}")
                 )
             await asyncio.sleep(STATUS_S)
+
+
+def _ms(span_ns: int | None) -> int | None:
+    return None if span_ns is None else span_ns // 1_000_000
 
 
 def write(path: Path, summary: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 import aiohttp
-import msgspec
 
 from collectors.model import Clock, Trouble
 from gateway.access import RETRY_REFUSED_S, Access
+from gateway.clock import EARLIEST_NS, NS_PER_S
 from gateway.config import UplinkConfig
 from gateway.outbox import Depth, OutboxThread, Pending
 from gateway.troubles import Troubles
@@ -20,6 +20,7 @@ from gateway.uplink_troubles import (
     HARDWARE,
     SUBJECT,
     problem_code,
+    time_not_known,
     trouble_of_answer,
     trouble_of_link,
     trouble_of_replacement,
@@ -56,7 +57,7 @@ _MAX_FAILURES: Final = 1000
 _FAILS_ALWAYS: Final = 3
 """A batch at which the county fails (500) this often, while it takes others, is taken as refused."""
 
-A = TypeVar("A", bound=msgspec.Struct)
+A = TypeVar("A", IngestAnswer, Accepted)
 
 
 class _LaterError(Exception):
@@ -113,9 +114,13 @@ class Uplink:
         self.conflicts = 0
         self.resent = 0
         self.last_contact_ns = 0
-        self.county_ahead_ns: int | None = None
-        """How far the county's clock stood before ours at the last answer, transmission included."""
+        self.on_county_time: Callable[[int, int], None] = lambda ahead_ns, error_ns: None
+        """Hears how far the county's clock stands before ours, and how long its answer was under way at most."""
         self.depth = Depth()
+        self._time_is_told = False
+        self.dated = asyncio.Event()
+        """Cleared while the time is not known: no record is sent before what waits has its dates."""
+        self.dated.set()
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -188,6 +193,8 @@ class Uplink:
     async def send_one(self, newest: bool) -> bool:
         """Send what devices said of themselves, then one batch. False where nothing waits."""
         outbox = self._outbox.outbox
+        if not self.dated.is_set():
+            await self._ask_the_time()
         announcements = await self._outbox.call(outbox.announced.unsent, self._announce_at_once)
         if announcements:
             epoch = await self._outbox.call(outbox.epoch)
@@ -219,6 +226,17 @@ class Uplink:
         self.depth = await self._outbox.call(outbox.depth)
         return True
 
+    async def _ask_the_time(self) -> None:
+        """Tell the county how the devices are: its answer bears its clock. Returns when all dates are known.
+
+        Raises _LaterError where the county does not tell the time.
+        """
+        with suppress(_PoisonError):
+            await self._post("live", encode(self._live()), Accepted, LIVE_TIMEOUT_S)
+        if not self._time_is_told:
+            raise _LaterError(time_not_known(self._config.url))
+        await self.dated.wait()
+
     def _fails_always(self, batch: Pending) -> bool:
         """Whether the county fails at this batch alone: again and again, while it takes others."""
         if len(self._failures) > _MAX_FAILURES:
@@ -239,7 +257,6 @@ class Uplink:
 
     async def _settle(self, batch: Pending, answer: IngestAnswer) -> None:
         outbox = self._outbox.outbox
-        self.county_ahead_ns = answer.county_time_ns - self._clock()
         if answer.hand_over_s:
             self._troubles.report(trouble_of_replacement(answer.hand_over_s))
         else:
@@ -306,27 +323,32 @@ class Uplink:
         """Presence every `presence_s` and, at most four times a second, on change."""
         while True:
             self._changed.clear()
-            devices = self._presence()
-            message = Live(
-                self._gateway,
-                self._clock(),
-                devices,
-                backlog_batches=self.depth.unsent,
-                oldest_unsent_s=self._oldest_s(),
-                shed=self._shed(),
-            )
-            try:
-                if not self._access.revoked and not self._access.replaced:
-                    await self._post("live", encode(message), Accepted, LIVE_TIMEOUT_S)
-            except _LaterError as later:  # the next one says it all; of the link `run_ingest` tells
-                if self._access.replaced or self._access.revoked:
-                    self._troubles.report(later.trouble)
-            except _PoisonError:
-                pass
+            await self.tell_presence()
             await asyncio.sleep(LIVE_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._presence_s - LIVE_PAUSE_S):
                     await self._changed.wait()
+
+    async def tell_presence(self) -> None:
+        """Tell the county once how the devices are; whatever becomes of it, the next one says it all."""
+        try:
+            if not self._access.revoked and not self._access.replaced:
+                await self._post("live", encode(self._live()), Accepted, LIVE_TIMEOUT_S)
+        except _LaterError as later:  # of the link `run_ingest` tells
+            if self._access.replaced or self._access.revoked:
+                self._troubles.report(later.trouble)
+        except _PoisonError:
+            pass
+
+    def _live(self) -> Live:
+        return Live(
+            self._gateway,
+            self._clock(),
+            self._presence(),
+            backlog_batches=self.depth.unsent,
+            oldest_unsent_s=self._oldest_s(),
+            shed=self._shed(),
+        )
 
     def _oldest_s(self) -> int:
         since_ns = self.depth.oldest_unsent_ns
@@ -344,6 +366,8 @@ class Uplink:
             "Content-Encoding": CONTENT_ENCODING,
             "Accept": "application/json",
         }
+        loop = asyncio.get_running_loop()
+        sent_s = loop.time()
         try:
             async with self._session.post(
                 f"{self._config.url}/api/v1/{route}",
@@ -365,6 +389,7 @@ class Uplink:
                 raise _LaterError(trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
             self.last_contact_ns = self._clock()
             self._access.accepted()
+            self._hear_time(answer.county_time_ns, round((loop.time() - sent_s) * NS_PER_S))
             if route != "live":  # a county that takes presence but no records is still in trouble
                 self._troubles.clear(SUBJECT)
             return answer
@@ -376,3 +401,9 @@ class Uplink:
             raise _LaterError(trouble, again_s)
         after_s = min(float(retry_after), RETRY_AFTER_MOST_S) if retry_after.isdigit() else None
         raise _LaterError(trouble_of_status(status, detail), after_s, failed=status == 500)
+
+    def _hear_time(self, county_ns: int, under_way_ns: int) -> None:
+        """The county's clock is that of the middle of the way there and back, give or take half of it."""
+        if county_ns >= EARLIEST_NS:
+            self._time_is_told = True
+            self.on_county_time(county_ns - (self._clock() - under_way_ns // 2), under_way_ns)

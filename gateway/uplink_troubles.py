@@ -193,6 +193,18 @@ def trouble_of_replacement(hand_over_s: int) -> Trouble:
     )
 
 
+def time_not_known(url: str) -> Trouble:
+    """The county answers, but not with a time that can be used."""
+    return Trouble(
+        SUBJECT,
+        "time_not_known",
+        f"县级服务 {url} 没有告知时间，时间确定前不发送记录。",
+        f"the county service at {url} does not tell the time; no record is sent until it is known.",
+        "请检查时间同步（NTP），或县级服务的版本。",
+        "Check time synchronisation (NTP), or the county's version.",
+    )
+
+
 def trouble_of_status(status: int, detail: str) -> Trouble:
     """An answer that is no success, to be tried again."""
     return Trouble(

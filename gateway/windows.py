@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from collectors.model import Device, Proof, Samples
-from gateway.account import Account, Row
+from gateway.account import Account
 from gateway.clock import NS_PER_S
+from gateway.row import Row
 from gateway.spans import OPEN_END
 from gateway.wire import MAX_ROWS, DevicePresence, DeviceRef, StateName
 from metrics.record import RECORD_COLUMNS, Flag, MachineState, Records
@@ -40,6 +42,10 @@ class Windows:
         self.entries = tuple(entries)
         self.accounts: dict[str, Account] = {}
         self.closed_ns = now_ns // NS_PER_S // window_s * window_s * NS_PER_S
+        self.again_until_ns = 0
+        """Windows before this were written before the clock was set back."""
+        self.links_behind_ns = 0
+        """How far the clock that links read, which never jumps, stands behind the time line."""
         self.shed: Counts[str] = Counts()
         self._announced: dict[str, int] = {}
         """Announcement of every device that was ended: its last records still name it."""
@@ -49,7 +55,7 @@ class Windows:
     def open(self, device_id: str, entry: str, watched_from_ns: int) -> Account:
         """A new account, watched from an instant on."""
         account = Account(device_id, entry, self.window_s)
-        account.closed_ns = self.closed_ns
+        account.closed_ns, account.again_until_ns = self.closed_ns, self.again_until_ns
         account.watch(watched_from_ns)
         self.accounts[device_id] = account
         return account
@@ -96,7 +102,7 @@ class Windows:
             placeholder = self.accounts.get(device.entry)
             account = self.open(device.id, device.entry, now_ns)
             if placeholder is not None and placeholder.device is None and placeholder.announcement == 0:
-                account.watched = list(placeholder.watched)
+                account.track.watched = list(placeholder.track.watched)
                 del self.accounts[device.entry]
         for other in self.accounts.values():
             # an entry is one device of its own name or several of longer ones: what it was before ends
@@ -114,6 +120,8 @@ class Windows:
     def take(self, proofs: Sequence[Proof], samples: Sequence[tuple[str, Samples]]) -> int:
         """Count what one batch brought: proofs, then samples. Returns how many samples were accepted; the
         others are in `shed`."""
+        if self.links_behind_ns:
+            proofs, samples = self._on_the_line(proofs, samples)
         live: set[str] = set()
         for proof in proofs:
             if proof.lasts_s:
@@ -139,6 +147,15 @@ class Windows:
                 self.shed["counter_implausible"] += dropped
         return accepted
 
+    def _on_the_line(
+        self, proofs: Sequence[Proof], samples: Sequence[tuple[str, Samples]]
+    ) -> tuple[Sequence[Proof], Sequence[tuple[str, Samples]]]:
+        by_ns = self.links_behind_ns
+        return (
+            [replace(proof, at_ns=proof.at_ns + by_ns) for proof in proofs],
+            [(device, replace(columns, received_ns=columns.received_ns + by_ns)) for device, columns in samples],
+        )
+
     def shed_counts(self) -> dict[str, int]:
         """Everything dropped since the outbox was made, by reason."""
         return {reason: n for reason, n in self.shed.items() if n}
@@ -147,6 +164,11 @@ class Windows:
         """The whole gateway was not watching in this time."""
         for account in self.accounts.values():
             account.unwatch(from_ns, to_ns)
+
+    def clock_behind_ns(self, device_id: str) -> int | None:
+        """How far a device's own clock stands behind the time line; None where it never gave its time."""
+        account = self.accounts.get(device_id)
+        return None if account is None else account.offset.behind_ns
 
     def forget_gaps(self) -> int:
         """Forget the shortest quarter of all gaps that are over, at least one; how many, 0 where there are none."""
@@ -186,11 +208,14 @@ class Windows:
             account.write_late(now_ns)
             rows += account.supplements
             account.supplements = []
-            if account.past_last_part:
-                self.shed["past_last_part"] += account.past_last_part
-                account.past_last_part = 0
+            self._count_past_last_part(account)
         rows.sort(key=lambda row: row.start)
         return rows
+
+    def _count_past_last_part(self, account: Account) -> None:
+        if account.past_last_part:
+            self.shed["past_last_part"] += account.past_last_part
+            account.past_last_part = 0
 
     def _close(self, end_ns: int, now_ns: int, flags: Flag) -> list[Row]:
         if end_ns <= self.closed_ns:
@@ -199,8 +224,10 @@ class Windows:
         ended: list[Account] = []
         for account in self.accounts.values():
             rows.extend(account.supplements)
-            rows.extend(account.row(start_s, now_ns, flags) for start_s in account.due_starts(end_ns))
+            found = (account.row(start_s, now_ns, flags) for start_s in account.due_starts(end_ns))
+            rows.extend(row for row in found if row is not None)
             account.close(end_ns)
+            self._count_past_last_part(account)
             if 0 < account.ended_ns <= end_ns:
                 ended.append(account)
         self.closed_ns = end_ns
@@ -229,6 +256,51 @@ class Windows:
         }
         return refs, Records.from_columns(columns)
 
+    # The time line is set -------------------------------------------------------------------------
+
+    def begin_undated(self, *, since_known: bool) -> None:
+        """The time line may be wrong from now on; every window that was open before is closed.
+
+        `since_known`: whether it was right until then.
+        """
+        for account in self.accounts.values():
+            account.begin_undated(since_known=since_known)
+
+    def skip_to(self, now_ns: int) -> None:
+        """Every window before the one that holds `now_ns` is closed: nobody watched."""
+        window_ns = self.window_s * NS_PER_S
+        self.closed_ns = max(self.closed_ns, now_ns // window_ns * window_ns)
+        for account in self.accounts.values():
+            account.skip_to(self.closed_ns)
+
+    def follow(self, by_ns: int) -> None:
+        """The time line is set on by `by_ns`. What is open happened then, for it was measured by monotonic time; what
+        is closed stays, and a window that comes again gets another part."""
+        self._shift(by_ns, 1, self.closed_ns)
+
+    def redate(self, by_ns: int, from_s: int, dated_until_s: int) -> int:
+        """The time line was not known since `from_s` and is set on by `by_ns`: what happened since then happened later.
+
+        Closed windows from that start on are moved as well: they are not at the county yet. Windows with right dates
+        end at `dated_until_s`. Returns by how many s (whole windows) windows were moved.
+        """
+        before_ns, from_ns = self.closed_ns, max(1, from_s * NS_PER_S)
+        self._shift(by_ns, from_ns, dated_until_s * NS_PER_S)
+        by_s = (self.closed_ns - before_ns) // NS_PER_S
+        for account in self.accounts.values():
+            account.date_parts(by_s, from_s)
+            account.end_undated()
+        return by_s
+
+    def _shift(self, by_ns: int, from_ns: int, written_until_ns: int) -> None:
+        window_ns = self.window_s * NS_PER_S
+        self.closed_ns = (self.closed_ns + by_ns) // window_ns * window_ns
+        self.links_behind_ns += by_ns
+        if written_until_ns > self.closed_ns:
+            self.again_until_ns = max(self.again_until_ns, written_until_ns)
+        for account in self.accounts.values():
+            account.shift(by_ns, from_ns, self.again_until_ns)
+
     # Presence -----------------------------------------------------------------------------------
 
     def presence(self, now_ns: int) -> list[DevicePresence]:
@@ -239,5 +311,7 @@ class Windows:
             if account.ended_ns:
                 continue
             connected, state, since_ns = account.presence(now_ns)
-            found.append(DevicePresence(device_id, connected, STATE_NAMES[state], since_ns, account.last_proof_ns))
+            found.append(
+                DevicePresence(device_id, connected, STATE_NAMES[state], since_ns, account.track.last_proof_ns)
+            )
         return found

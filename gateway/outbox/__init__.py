@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from gateway.outbox.batches import BatchState, Depth, Pending, SetAside
 from gateway.outbox.schema import DiskError, OutboxError
-from gateway.outbox.store import Outbox
+from gateway.outbox.store import Outbox, Redating
 from gateway.outbox.thread import OutboxThread
 
-__all__ = ["BatchState", "Depth", "DiskError", "Outbox", "OutboxError", "OutboxThread", "Pending", "SetAside"]
+__all__ = [
+    "BatchState",
+    "Depth",
+    "DiskError",
+    "Outbox",
+    "OutboxError",
+    "OutboxThread",
+    "Pending",
+    "Redating",
+    "SetAside",
+]

@@ -25,12 +25,13 @@ class Undated:
     """Which records bear dates that may be wrong: those of windows at or after `from_s`, in batches behind `ordinal`.
 
     Windows at or after `this_boot_s` were made since the machine was switched on last: their distance from now is
-    known, whatever the date was. `from_s` is also where the windows whose dates are right end.
+    known, whatever the date was. Windows whose dates are right end at `dated_until_s`.
     """
 
     ordinal: int
     from_s: int
     this_boot_s: int
+    dated_until_s: int
 
     @classmethod
     def read(cls, db: Database) -> Self | None:
@@ -40,7 +41,7 @@ class Undated:
 
     def write(self, db: Database) -> None:
         """Leave the mark."""
-        db.set_meta(_KEY, f"{self.ordinal} {self.from_s} {self.this_boot_s}")
+        db.set_meta(_KEY, f"{self.ordinal} {self.from_s} {self.this_boot_s} {self.dated_until_s}")
 
     @staticmethod
     def forget(db: Database) -> None:
@@ -56,7 +57,7 @@ class Undated:
         start = np.where(undated, records.start + by_s, records.start)
         known = records.start >= self.this_boot_s
         flags = np.where(known, records.flags & ~np.uint32(Flag.CLOCK_UNSYNCHRONISED), records.flags)
-        again = undated & (start < self.from_s)
+        again = undated & (start < self.dated_until_s)
         return dataclasses.replace(
             records,
             start=start,

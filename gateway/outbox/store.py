@@ -38,6 +38,8 @@ class Redating(NamedTuple):
 
     by_ns: int
     by_s: int
+    batches: Sequence[tuple[list[DeviceRef], Records]] = ()
+    """Undated records that were not written yet."""
 
 
 class Outbox:
@@ -126,13 +128,16 @@ class Outbox:
     ) -> int:
         """Closed windows and the checkpoint that no longer holds them, in one synced transaction.
 
-        `redating` comes first: it dates what waits, not these batches. Returns how many rows were written.
+        `redating` comes first: it dates what waits and its own batches, not the others. Returns how many rows were
+        written.
         """
         before = self.batches.bytes
         try:
             with self.db.transaction():
+                for devices, records in redating.batches if redating is not None else ():
+                    self._append(devices, records, now_ns)
                 if redating is not None:
-                    redate(self.db, self.batches, self._gaps, self.announced, *redating)
+                    redate(self.db, self.batches, self._gaps, self.announced, redating.by_ns, redating.by_s)
                 for devices, records in batches:
                     self._append(devices, records, now_ns)
                 self._replace_checkpoint(checkpoint)
@@ -140,7 +145,7 @@ class Outbox:
         except BaseException:
             self.batches.bytes = before
             raise
-        return sum(len(records) for _, records in batches)
+        return sum(len(records) for _, records in (*batches, *(redating.batches if redating is not None else ())))
 
     def _append(self, devices: list[DeviceRef], records: Records, now_ns: int) -> None:
         epoch, sequence, previous = self._next_key()
@@ -157,12 +162,13 @@ class Outbox:
         previous_epoch, previous_sequence = before.split()
         return epoch, sequence, (int(previous_epoch), int(previous_sequence))
 
-    def mark_undated(self, from_s: int) -> None:
-        """Windows at or after `from_s` are made while the time is not known, since the machine was switched on."""
+    def mark_undated(self, from_s: int, dated_until_s: int) -> None:
+        """Windows at or after `from_s` are made while the time is not known, since the machine was switched on; those
+        whose dates are right end at `dated_until_s`."""
         mark = Undated.read(self.db)
         with self.db.transaction():
             if mark is None:
-                mark = Undated(self.batches.last_ordinal(), from_s, from_s)
+                mark = Undated(self.batches.last_ordinal(), from_s, from_s, dated_until_s)
             dataclasses.replace(mark, this_boot_s=from_s).write(self.db)
 
     def undated(self) -> Undated | None:

@@ -81,7 +81,7 @@ class CountyStub:
             await self._runner.cleanup()
             self._runner = None
 
-    async def until(self, condition: Any, timeout_s: float = 20.0) -> None:
+    async def until(self, condition: Any, timeout_s: float = 40.0) -> None:
         """Wait until a condition holds; it is looked at after every request."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)

@@ -7,8 +7,8 @@ from typing import Any
 
 from collectors.model import FOREVER_S, Device, Proof, Quality, Samples
 from gateway import checkpoint
-from gateway.account import Row
 from gateway.clock import NS_PER_S
+from gateway.row import Row
 from gateway.windows import Windows
 from metrics.record import Records, refusals
 from tests.gateway.scripted import device

@@ -4,8 +4,8 @@ import pytest
 
 from collectors.model import Proof, Samples
 from gateway import checkpoint
-from gateway.account import Row
 from gateway.clock import COUNTY_NOTICED_NS, NS_PER_S, TimeLine
+from gateway.row import Row
 from gateway.windows import Windows
 from metrics.record import Flag, MachineState
 from tests.gateway.driver import ENERGY, NOON_S, PARTS, STATE

@@ -186,7 +186,9 @@ async def test_a_device_removed_while_the_gateway_was_off_gets_its_last_record_t
     file.unit(station, "meter-main")
     async with running(file, monkeypatch) as gateway:
         account = gateway.windows.accounts["meter-main"]
-        await until(lambda: account.proven and account.last_proof_ns - account.proven[0][0] > 300_000_000)
+        await until(
+            lambda: account.track.proven and account.track.last_proof_ns - account.track.proven[0][0] > 300_000_000
+        )
     file.content["devices"] = [file.device("moulding-1")]
     file.save()
     async with gateway_of(load(file.path), monkeypatch, close_short=True) as (gateway, _):

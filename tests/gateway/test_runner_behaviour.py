@@ -149,7 +149,7 @@ async def test_a_collector_that_fails_restarts_alone_and_is_shown(
         assert good.connects == 1
         assert good.read_batches > before
         assert gateway.troubles.listed() == []
-        watched = gateway.windows.accounts["m-1"].watched
+        watched = gateway.windows.accounts["m-1"].track.watched
         assert len(watched) == 2  # while it was down nobody looked
 
 
@@ -287,8 +287,8 @@ async def test_a_process_that_was_stopped_for_a_while_says_that_it_did_not_watch
         await until(lambda: gateway.intake.samples["modbus"])
         account = gateway.windows.accounts["m-1"]
         time.sleep(0.6)  # noqa: ASYNC251 (the event loop stands still, as in a stopped process)
-        await until(lambda: len(account.watched) == 2)
-        (_, end_ns), (start_ns, _) = account.watched
+        await until(lambda: len(account.track.watched) == 2)
+        (_, end_ns), (start_ns, _) = account.track.watched
         assert 0.5e9 < start_ns - end_ns < 5e9
 
 

@@ -73,7 +73,7 @@ async def running(work: Any) -> AsyncIterator[None]:
             await task
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 30) -> None:
     async with asyncio.timeout(timeout_s):
         while True:
             found = condition()
