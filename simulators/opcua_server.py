@@ -141,6 +141,13 @@ async def stop_server(server: Server) -> None:
     await server.stop()
 
 
+async def delete_node(server: Server, node: ua.NodeId) -> None:
+    """Take a node away, leaving what refers to it: asyncua would look through the whole address space."""
+    item = ua.DeleteNodesItem(NodeId=node, DeleteTargetReferences=False)
+    (status,) = await server.iserver.isession.delete_nodes(ua.DeleteNodesParameters(NodesToDelete=[item]))
+    status.check()
+
+
 class OpcuaMachines:
     """Machines on one OPC UA server.
 
@@ -253,7 +260,7 @@ class OpcuaMachines:
         for path, node in list(face.live.items()):
             if path.rpartition(".")[2] == name:
                 del face.live[path]
-                await self._server.delete_nodes([node])
+                await delete_node(self._server, node)
 
     async def start(self) -> None:
         """Build the address space, serve every machine's present values, listen."""

@@ -7,7 +7,8 @@ what it does not have with an empty message. Here these are as OPC 10000-4 says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -225,7 +226,11 @@ class _Items(MonitoredItemService):  # type: ignore[misc]
         self._ranges[self._monitored_item_counter + 1] = span or 0.0
         return await super()._create_data_change_monitored_item(params)
 
-    async def datachange_callback(self, handle: int, value: ua.DataValue, error: Any = None) -> None:
+    def datachange_callback(self, handle: int, value: ua.DataValue, error: Any = None) -> Awaitable[None]:
+        told = self._changed(handle, value, error)
+        return told if error is None else asyncio.ensure_future(told)  # asyncua does not await the end of a node
+
+    async def _changed(self, handle: int, value: ua.DataValue, error: Any) -> None:
         if error is not None:
             if not self._service.limits.tells_deletion:
                 await super().datachange_callback(handle, value, error)
@@ -263,7 +268,8 @@ class _Items(MonitoredItemService):  # type: ignore[misc]
 
 
 def _data_change_filter(given: Any) -> ua.DataChangeFilter | None:
-    return given if isinstance(given, ua.DataChangeFilter) else None  # none at all is an empty ExtensionObject
+    # none at all is an empty ExtensionObject; asyncua decodes another class of the same name
+    return given if hasattr(given, "DeadbandType") else None
 
 
 def _refuse_beyond(most: int, asked: list[Any]) -> None:

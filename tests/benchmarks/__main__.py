@@ -17,7 +17,7 @@ from tests.benchmarks.measure import machine
 
 GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
 MORE_MODULES = {
-    "collectors": ("bench_collectors_mqtt", "bench_collectors_modbus"),
+    "collectors": ("bench_collectors_mqtt", "bench_collectors_modbus", "bench_collectors_opcua"),
     "county": ("bench_county_answers",),
 }
 """Beyond `bench_<group>`."""
