@@ -239,6 +239,8 @@ def read(
 @app.command()
 def browse(
     address: AddressArgument,
+    below: Annotated[str, typer.Option(help="从这个路径开始，如 Line1/Press / begin at this path of names")] = "",
+    most: Annotated[int, typer.Option(min=1, max=100_000, help="最多显示几个 / show at most")] = 2_000,
     username: UsernameOption = "",
     password_file: PasswordFileOption = None,
     ca_file: CaFileOption = None,
@@ -255,7 +257,7 @@ def browse(
         raise typer.BadParameter("browse 只用于 opc.tcp:// 地址 / browse is for opc.tcp:// addresses only")
     where = data_dir_of(config, data_dir, as_json)
     access = tools.Access(username, password_file, ca_file, (), cert_file, key_file, where, tell)
-    nodes = await_or_fail(tools.browse(address, access), as_json)
+    nodes = await_or_fail(tools.browse(address, access, below=below, most=most), as_json)
     if as_json:
         print_json(nodes)
     else:

@@ -59,11 +59,12 @@ async def read_once(entry: DeviceEntry, tags: Sequence[str], access: Access) -> 
     return readings
 
 
-async def browse(address: str, access: Access) -> list[dict[str, Any]]:
-    """The nodes of an OPC UA server. Raises LinkError, ConfigError."""
+async def browse(address: str, access: Access, *, below: str, most: int) -> list[dict[str, Any]]:
+    """The nodes of an OPC UA server, `below` a path, at most so many. Raises LinkError, ConfigError."""
     tool = _tool(address, "browse")
-    nodes: list[dict[str, Any]] = msgspec.to_builtins(await tool(address, **_arguments(tool, address, access)))
-    return nodes
+    nodes = await tool(address, **_arguments(tool, address, access), below=below, most=most)
+    shown: list[dict[str, Any]] = msgspec.to_builtins(nodes)
+    return shown
 
 
 def found_json(found: Found) -> dict[str, Any]:

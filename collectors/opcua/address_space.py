@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -106,10 +106,28 @@ class AddressSpace:
             ua.NodeClass.Object | ua.NodeClass.Variable,
         )
 
-    async def below(self, root: ua.NodeId, *, depth: int = 10, most: int = MOST_NODES) -> list[Found]:
-        """Everything below a node, nearest first, each node once, without what NOT_ENTERED names."""
+    async def at(self, path: str) -> ua.NodeId | None:
+        """The node at a path of browse names below Objects, from any namespace; None where there is none."""
+        node = ua.NodeId(ua.ObjectIds.ObjectsFolder)
+        for name in path.split("/"):
+            references = (await self.children([node]))[0]
+            match = next((r for r in references if r.BrowseName.Name == name), None)
+            if match is None:
+                return None
+            node = _local(match.NodeId)
+        return node
+
+    async def below(
+        self,
+        root: ua.NodeId,
+        *,
+        depth: int = 10,
+        most: int = MOST_NODES,
+        without: Collection[ua.NodeId] = (),
+    ) -> list[Found]:
+        """Everything below a node, nearest first, each node once; neither NOT_ENTERED nor `without` is entered."""
         found: list[Found] = []
-        seen = {root}
+        seen = {root, *without}
         level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(root, ())]
         for _ in range(depth):
             references = await self.children([node for node, _ in level])

@@ -191,14 +191,8 @@ async def _named(space: AddressSpace, named: NodeTag) -> Found | None:
         except ValueError:
             node = None
         return None if node is None else Found(node, (named.node,), ua.NodeClass.Variable, ua.NodeId())
-    node = ua.NodeId(ua.ObjectIds.ObjectsFolder)
-    for name in named.path.split("/"):
-        references = (await space.children([node]))[0]
-        match = next((r for r in references if r.BrowseName.Name == name), None)
-        if match is None:
-            return None
-        node = match.NodeId
-    return Found(node, tuple(named.path.split("/")), ua.NodeClass.Variable, ua.NodeId())
+    node = await space.at(named.path)
+    return None if node is None else Found(node, tuple(named.path.split("/")), ua.NodeClass.Variable, ua.NodeId())
 
 
 def _missing(named: NodeTag) -> Trouble:

@@ -94,8 +94,9 @@ class Session:
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                     return bool(await self.client._try_reactivate_existing_session())
             except _FAILURES as error:
-                # what is more than a link that is down is for a session that asks and compares from the start
-                self.can_resume = isinstance(error, OSError | TimeoutError)
+                # what is more than a link that is down is for a session that asks and compares from the start:
+                # a machine with another certificate often just says nothing to the channel that is asked for
+                self.can_resume = isinstance(error, OSError | TimeoutError) and not self.client.is_turned_away
                 raise
 
     def detach(self) -> None:

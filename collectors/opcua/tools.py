@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from asyncua import ua
 
@@ -27,6 +28,10 @@ from collectors.profiles.loader import load
 Say = Callable[[Trouble], None]
 """Told what the person at the cabinet should know beside the answer: that nothing was encrypted, that a
 certificate ends soon."""
+
+MOST_BROWSED: Final = 2_000
+_NOT_SHOWN: Final = (ua.NodeId(ua.ObjectIds.Server),)
+"""What every server says of itself: hundreds of nodes before the machine's first."""
 
 _PROFILE_OF_CLASS = {"cnc": "opcua-machinetool", "robot": "opcua-robotics"}
 
@@ -145,20 +150,25 @@ async def browse(
     password_file: Path | None = None,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    below: str = "",
     seconds: float = 20.0,
-    most: int = 2_000,
+    most: int = MOST_BROWSED,
 ) -> list[Browsed]:
     """Objects and variables below Objects, nearest first, without programs, tools, jobs and recipes.
 
-    Takes the best security offered, as `scan` does. Raises LinkError, ConfigError.
+    `below`: a path of browse names to begin at. At most `most` are shown; `say` is told where there are
+    more. Takes the best security offered, as `scan` does. Raises LinkError, ConfigError for a path that is
+    not there.
     """
     login = Login(username, password_file, cert_file, key_file)
     async with _space(address, seconds, _looking(state_folder, login), clock, say) as space:
-        found = [
-            node
-            for node in await space.below(ua.NodeId(ua.ObjectIds.ObjectsFolder), most=most)
-            if node.path[0] != "Server"
-        ]
+        root = await space.at(below) if below else ua.NodeId(ua.ObjectIds.ObjectsFolder)
+        if root is None:
+            raise _no_such_path(below)
+        found = await space.below(root, most=most + 1, without=_NOT_SHOWN)
+        if len(found) > most:
+            say(_more(address, most))
+            del found[most:]
         variables = [node for node in found if node.node_class == ua.NodeClass.Variable]
         types = await space.read([node.node for node in variables], ua.AttributeIds.DataType)
     data_types = {
@@ -167,13 +177,34 @@ async def browse(
     }
     return [
         Browsed(
-            "/".join(node.path),
+            "/".join((below, *node.path) if below else node.path),
             space.text_of(node.node),
             ua.NodeClass(node.node_class).name,
             data_types.get(node.node, ""),
         )
         for node in found
     ]
+
+
+def _no_such_path(path: str) -> ConfigError:
+    return ConfigError(
+        "opcua.path-unknown",
+        f"Objects 之下没有 {path}。",
+        f"there is no {path} below Objects.",
+        "路径由各级浏览名用 / 连成；不带 --below 从头浏览。",
+        "A path is made of browse names with / between them; without --below browsing begins at the top.",
+    )
+
+
+def _more(address: str, most: int) -> Trouble:
+    return Trouble(
+        address,
+        "opcua.browse-cut",
+        f"节点超过 {most} 个，只显示了最近的这些。",
+        f"there are more than {most} nodes; only the nearest are shown.",
+        "用 --below 路径 从更深处开始，或用 --most 增加个数。",
+        "Begin further down with --below PATH, or show more with --most.",
+    )
 
 
 def _looking(state_folder: Path, login: Login) -> Access:

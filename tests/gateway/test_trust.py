@@ -251,3 +251,24 @@ async def test_a_running_gateway_says_what_is_missing_and_goes_on_step_by_step_a
         process.terminate()
         await process.wait()
         await server.stop()
+
+
+async def test_browse_begins_at_a_path_and_says_where_it_stopped(open_server: OpcuaMachines, tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path), "--json")
+    code, out, err = await invoke_beside("browse", open_server.address, *where)
+    everything = [node["path"] for node in json.loads(out)]
+    assert code == 0
+    assert "Machines/cnc-1/Identification/SerialNumber" in everything
+    assert not [path for path in everything if path.startswith("Server")]
+    assert "--below" not in err
+    code, out, err = await invoke_beside(
+        "browse", open_server.address, *where, "--below", "Machines/cnc-1/Identification", "--most", "3"
+    )
+    assert code == 0
+    assert len(json.loads(out)) == 3
+    assert all(node["path"].startswith("Machines/cnc-1/Identification/") for node in json.loads(out))
+    assert "--below" in err
+    assert "3 个" in err
+    code, _, err = await invoke_beside("browse", open_server.address, "--data-dir", str(tmp_path), "--below", "No/Such")
+    assert code == 1
+    assert "there is no No/Such below Objects" in err

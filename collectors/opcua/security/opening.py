@@ -186,6 +186,11 @@ class SecuredClient(Client):  # type: ignore[misc]  # asyncua is not checked
             self.set_user(login.username)
             self.set_password(login.password())
 
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether the last attempt failed while a signed or encrypted channel was being opened."""
+        return self.in_channel and self._way.own is not None
+
     async def open_secure_channel(self, renew: bool = False) -> None:
         """As asyncua does; a failure shows by `in_channel` that it happened here."""
         self.in_channel = True

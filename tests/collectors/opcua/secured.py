@@ -68,9 +68,10 @@ def collector_of(
     clock: Callable[[], int] = time.time_ns,
     limit: int = 100_000,
     looking: bool = False,
+    **keys: object,
 ) -> OpcuaCollector:
     """A collector of one entry `cell`, with the best security that is offered."""
-    entry = entry_of(address)
+    entry = entry_of(address, **keys)
     how = access_to([entry], folder, looking=looking)
     return OpcuaCollector([(entry, profile())], clock, access=how, limit=limit)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from collectors.model import CollectorError, ConfigError, LinkError
 from collectors.opcua import tools
+from collectors.opcua.collector import OpcuaCollector
+from collectors.opcua.ladder import Rung
 from collectors.opcua.security.approvals import Approvals
 from collectors.opcua.security.login import Login
 from collectors.opcua.security.opening import SecuredClient
 from collectors.opcua.security.own import load_or_make
 from simulators.opcua_security import MODES, POLICIES, Security
 from simulators.opcua_server import OpcuaMachines
-from tests.collectors.opcua.plants import collector, fast_clock, watching
+from tests.collectors.opcua.plants import Seen, collector, fast_clock, watching
+from tests.collectors.opcua.relay import cuttable
 from tests.collectors.opcua.secured import (
     DAY_NS,
     EVERYTHING,
@@ -461,3 +465,57 @@ async def test_a_gateway_that_waits_for_an_approval_goes_on_by_itself_once_it_is
         await approve(server.address, folder)
         async with watching(taken) as seen:
             await seen.until(lambda s: "cell" in s.samples)
+
+
+async def test_a_machine_that_comes_back_with_another_certificate_is_not_mistaken_for_a_lost_link(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.opcua.session._REQUEST_TIMEOUT_S", 1.0)
+    async with secured(Security(policies=POLICIES)) as server:
+        await approve(server.address, folder)
+        port = int(server.address.rpartition(":")[2])
+        taken = collector_of(server.address, folder)
+        await taken.connect()
+    async with watching_lost(taken), secured(Security(policies=POLICIES), port=port) as server:
+        codes = []
+        for _ in range(3):
+            with pytest.raises(LinkError) as failure:
+                await taken.connect()
+            codes.append(failure.value.code)
+            await taken.close()
+        assert codes[-1] == "opcua.certificate-changed", codes
+        await approve(server.address, folder)
+        await taken.connect()
+        seen = Seen(taken)
+        await seen.until(lambda s: "cell" in s.samples)
+
+
+@asynccontextmanager
+async def watching_lost(taken: OpcuaCollector) -> AsyncIterator[None]:
+    """The collector has noticed that its server is gone, as the runner would; closed at the end."""
+    with pytest.raises(LinkError):
+        await Seen(taken).until(lambda s: False)
+    await taken.close()
+    try:
+        yield
+    finally:
+        await taken.close()
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_an_encrypted_session_is_taken_up_again_after_a_cut_or_its_subscription_transferred(
+    folder: Path, password: Login, forgotten: bool
+) -> None:
+    offered = Security(policies=POLICIES, users={USER: PASSWORD}, anonymous=False)
+    async with secured(offered, now_s=fast_clock()) as server, cuttable(server.address) as relay:
+        await approve(relay.address, folder)
+        taken = collector_of(relay.address, folder, username=USER, password_file=password.password_file)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            if forgotten:
+                server.forget_sessions()
+            relay.drop()
+            seen.forget()
+            await seen.through(lambda s: "cell" in s.samples)
+            assert taken.rung is (Rung.TRANSFERRED if forgotten else Rung.REACTIVATED)
+            assert set(server.logins) == {USER}
