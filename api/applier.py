@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from api.journal.batch import Batch
+from api.shared.duty import AlwaysOnDuty, Duty
 from api.store.port import Append, IntervalStore, StoreError
 from api.verdict import replayed
 from metrics.record import local_day
@@ -40,6 +41,10 @@ class BatchSource(Protocol):
         """The last position that is synced."""
         ...
 
+    def continue_from(self, position: int) -> None:
+        """Number the next batch beyond a position that the store has."""
+        ...
+
     def after(self, position: int, limit: int) -> list[Batch]:
         """At most `limit` batches beyond a position, in order."""
         ...
@@ -55,7 +60,9 @@ class Applier:
         store: IntervalStore,
         mark_dirty: Callable[[DayMarks], None],
         take_out: Callable[[Append], Append] = lambda batch: batch,
+        duty: Duty | None = None,
     ) -> None:
+        self._duty = duty or AlwaysOnDuty()
         self._take_out = take_out
         self._journal = journal
         self._store = store
@@ -70,7 +77,8 @@ class Applier:
         self._failures = 0
         self.last_error = ""
         try:
-            self._ask()
+            if self._duty.holds():
+                self._ask()
         except StoreError as error:  # a store on another machine may be away now
             self.last_error = f"{type(error).__name__}: {error}"
         self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
@@ -86,13 +94,14 @@ class Applier:
 
     @property
     def known(self) -> bool:
-        """Whether the store has said yet how far it is: not while it has been away since the start."""
+        """Whether the store has said yet how far it is: not while it has been away since the start, and not while
+        another process applies."""
         return self._known
 
     def offer(self, batch: Append) -> None:
         """Hand over a batch that was journalled just now. When too many wait, it is left to the journal."""
         with self._changed:
-            if self._ready_rows < _MAX_READY_ROWS:
+            if self._ready_rows < _MAX_READY_ROWS and self._duty.holds():
                 self._ready[batch.position] = batch
                 self._ready_rows += len(batch.records)
             if self._ready_rows >= GROUP_ROWS:
@@ -118,8 +127,13 @@ class Applier:
             with self._changed:
                 self._changed.wait_for(self._due, GROUP_S)
                 stopping = self._stopping
+            if not self._duty.holds():
+                self._stand_by()
+                if stopping:
+                    return
+                continue
             progress = True
-            while progress:
+            while progress and self._duty.holds():
                 try:
                     progress = self._apply_group()
                     self._failures = 0
@@ -129,8 +143,17 @@ class Applier:
                     if stopping:
                         return
                     break
-            if stopping and self._applied >= self._journal.position:
-                return
+                if stopping and self._known and not progress:
+                    return
+
+    def _stand_by(self) -> None:
+        """Another process applies: what waits here is in the journal for it."""
+        with self._changed:
+            self._known = False
+            self._ready.clear()
+            self._ready_rows = 0
+            self._asked_for = 0
+            self.last_error = ""
 
     def _due(self) -> bool:
         return self._stopping or self._ready_rows >= GROUP_ROWS or self._asked_for > self._applied
@@ -147,6 +170,7 @@ class Applier:
     def _ask(self) -> None:
         if not self._known:
             self._applied = self._store.applied()
+            self._journal.continue_from(self._applied)
             self._known = True
 
     def _apply_group(self) -> bool:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 RECENT_S: Final = 600
 """Windows that ended within this count as present; an alarm lasts as long after the last sign of it."""
+
+
+class EpochAlarm(Protocol):
+    """Says of a gateway whether two epochs of it deliver side by side."""
+
+    def delivered(self, gateway: str, epoch: int, newest_end_s: int, now_s: int) -> None:
+        """A batch of `epoch` was journalled now whose newest window ended at `newest_end_s`."""
+        ...
+
+    def alarm(self, gateway: str, now_s: int) -> bool:
+        """Whether two epochs of a gateway deliver side by side."""
+        ...
 
 
 class EpochWatch:

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.applier import Applier
 from api.clock import Clock
 from api.final_days import FinalDays
 from api.journal.port import Journal
 from api.rollup import Rollup
+from api.shared.duty import AlwaysOnDuty, Duty
 from api.store.port import EmbeddedStore, IntervalStore, StoreError
 from metrics.record import local_day
 
@@ -31,7 +33,9 @@ class Housekeeping:
         final: FinalDays,
         clock: Clock,
         record_days: int,
+        duty: Duty | None = None,
     ) -> None:
+        self._duty = duty or AlwaysOnDuty()
         self._journal = journal
         self._store = store
         self._applier = applier
@@ -45,7 +49,9 @@ class Housekeeping:
         self.last_error = ""
 
     def run(self) -> None:
-        """Do what is due. What fails is logged, and tried again at the next call."""
+        """Do what is due, unless another process does. What fails is logged, and tried again at the next call."""
+        if not self._duty.holds():
+            return
         errors: list[str] = []
         with self._running:
             for task in (self._seal, self._expire, self._drop):
@@ -53,7 +59,7 @@ class Housekeeping:
                     return
                 try:
                     task()
-                except (StoreError, OSError, sqlite3.Error) as error:
+                except (StoreError, OSError, sqlite3.Error, SQLAlchemyError) as error:
                     log.error("housekeeping_failed", task=_name(task), error=str(error))
                     errors.append(str(error))
             self.last_error = "; ".join(errors)

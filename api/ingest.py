@@ -15,7 +15,7 @@ from msgspec import structs
 from api.applier import Applier
 from api.clock import Clock
 from api.credentials import Credentials
-from api.epochs import EpochWatch
+from api.epochs import EpochAlarm
 from api.ingest_counts import IngestCounts
 from api.journal.batch import AnnounceEntry, Batch
 from api.journal.port import Journal, JournalError
@@ -63,6 +63,7 @@ class IngestService:
         announcements: Announcements,
         clock: Clock,
         rate_limit: RateLimit,
+        epochs: EpochAlarm,
     ) -> None:
         self._journal = journal
         self._applier = applier
@@ -70,7 +71,7 @@ class IngestService:
         self._live = live
         self._announcements = announcements
         self._clock = clock
-        self.epochs = EpochWatch()
+        self.epochs = epochs
         self.after_hand_over: Counter[str] = Counter()
         """Rows of replaced hardware that were not taken since the start, by gateway."""
         self.rate_limit = rate_limit
@@ -112,6 +113,7 @@ class IngestService:
             body=body,
             gaps=tuple(message.gaps),
             days=_days(judged.counted),
+            newest_end_s=_newest_end_s(judged.counted),
         )
         try:
             outcome = await self._journal.commit(batch)
@@ -126,10 +128,7 @@ class IngestService:
                 self.counts.rows("ahead", len(judged.held))
             devices = [d.id for d in message.devices]
             self._applier.offer(Append(outcome.position, message.gateway, devices, judged.counted))
-            if len(judged.counted):
-                r = judged.counted
-                newest_end_s = int((r.start + r.length // TENTHS_PER_S).max())
-                self.epochs.delivered(message.gateway, message.epoch, newest_end_s, now_ns // 1_000_000_000)
+            self.epochs.delivered(message.gateway, message.epoch, batch.newest_end_s, now_ns // 1_000_000_000)
         kept = outcome.result != "conflict"
         return IngestAnswer(
             result=outcome.result,
@@ -184,6 +183,11 @@ class IngestService:
 def _judge(message: Ingest, now_s: int, hand_over_s: int | None) -> Judged:
     check_devices(message)
     return judge(message, now_s, hand_over_s)
+
+
+def _newest_end_s(records: Records) -> int:
+    """When the newest window ended, 0 for none."""
+    return int((records.start + records.length // TENTHS_PER_S).max()) if len(records) else 0
 
 
 def _days(records: Records) -> tuple[tuple[int, int], ...]:

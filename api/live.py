@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -70,26 +71,48 @@ class TooManySubscribersError(Exception):
 
 
 class LivePresence:
-    """Presence of all gateways. Taken from the event loop; read from any thread."""
+    """Presence of all gateways. Calls may come from any thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._gateways: dict[str, GatewayNow] = {}
         self._subscribers: set[Subscription] = set()
+        self._lock = threading.Lock()
+        self._heard: Callable[[Live], None] = lambda _: None
+
+    def on_heard(self, heard: Callable[[Live], None]) -> None:
+        """Call `heard` with every message that this process takes."""
+        self._heard = heard
 
     def take(self, message: Live) -> None:
         """Replace what is known of a gateway; wakes the streams when a device changed."""
-        before = self._gateways.get(message.gateway)
-        if before is not None and before.message.sent_ns > message.sent_ns and not self.silent(message.gateway):
-            return  # an older message that was overtaken
+        if self._replace(message, 0.0):
+            self._heard(message)
+
+    def take_shared(self, message: Live, age_s: float) -> None:
+        """The same of a message that another process heard `age_s` ago."""
+        self._replace(message, age_s)
+
+    def _replace(self, message: Live, age_s: float) -> bool:
+        """Returns whether the message is the newest."""
         now = GatewayNow(
-            message, self._clock.now_ns(), self._clock.monotonic_s(), {device.id: device for device in message.devices}
+            message,
+            self._clock.now_ns() - int(age_s * 1e9),
+            self._clock.monotonic_s() - age_s,
+            {device.id: device for device in message.devices},
         )
-        was_silent = self.silent(message.gateway)
-        self._gateways[message.gateway] = now
+        with self._lock:
+            before = self._gateways.get(message.gateway)
+            was_silent = self.silent(message.gateway)
+            if before is not None and before.message.sent_ns > message.sent_ns and not was_silent:
+                return False  # an older message that was overtaken
+            if before is not None and now.heard_s < before.heard_s:
+                return False  # heard here since
+            self._gateways[message.gateway] = now
         if before is None or was_silent or _shown(before) != _shown(now):
             for subscriber in list(self._subscribers):
                 subscriber.wake()
+        return True
 
     def gateway(self, gateway: str) -> GatewayNow | None:
         """The last presence of a gateway since the service started."""

@@ -28,6 +28,7 @@ from api.day_versions import keep_version
 from api.register.counters import raise_counter, read_counter
 from api.register.database import writing
 from api.register.models import DeviceDay, DirtyDay
+from api.shared.duty import AlwaysOnDuty, Duty
 from api.store.port import DayRecords, IntervalStore
 from metrics.days import DayStates, day_states
 from metrics.record import local_day
@@ -74,7 +75,9 @@ class Rollup:
         applied: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
         final: Callable[[int], bool] = lambda _: False,
+        duty: Duty | None = None,
     ) -> None:
+        self._duty = duty or AlwaysOnDuty()
         self._engine = engine
         self._store = store
         self._clock = clock
@@ -141,7 +144,8 @@ class Rollup:
             self._wake.wait(_IDLE_S)
             self._wake.clear()
             try:
-                self.run_once()
+                if self._duty.holds():
+                    self.run_once()
                 self.last_error = ""
             except Exception as error:  # noqa: BLE001 (store or register: try again later)
                 if not self.last_error:

@@ -15,17 +15,19 @@ from api.applier import Applier
 from api.attempts import Attempts
 from api.clock import Clock
 from api.credentials import Credentials
+from api.epochs import EpochWatch
 from api.final_days import FinalDays
 from api.housekeeping import Housekeeping
 from api.ingest import IngestService
-from api.journal.files import FileJournal
+from api.journal.open import open_journal
 from api.journal.port import Journal
 from api.live import LivePresence
 from api.rate_limit import RateLimit
 from api.recovery import recover
 from api.register.announcements import Announcements
-from api.register.database import migrate, open_register
+from api.register.database import migrate, one_at_a_time, open_register
 from api.rollup import Rollup
+from api.running import service_lock
 from api.services.access import Access
 from api.services.day_cache import DayCache
 from api.services.definitions import Definitions
@@ -33,8 +35,11 @@ from api.services.memory import Memory
 from api.services.plans import Plans
 from api.services.register_view import RegisterReader
 from api.settings import Settings
+from api.shared.duty import AlwaysOnDuty, Duty, SharedDuty
+from api.shared.epochs import SharedEpochs
+from api.shared.presence import SharedPresence
 from api.store.open import open_store
-from api.store.port import EmbeddedStore, IntervalStore
+from api.store.port import EmbeddedStore, IntervalStore, SharedStore
 
 _HOUSEKEEPING_S: Final = 3600.0
 
@@ -49,6 +54,7 @@ class County:
     clock: Clock
     version: str
     engine: Engine
+    duty: Duty
     journal: Journal
     store: IntervalStore
     applier: Applier
@@ -72,6 +78,8 @@ class County:
         """Open everything, run until the block ends, then write what waits and close."""
         async with AsyncExitStack() as stack:
             county = await asyncio.to_thread(_open, settings, clock, version, stack)
+            if isinstance(county.duty, SharedDuty):
+                county.duty.start()
             county.applier.start()
             county.rollup.start()
             housekeeping = asyncio.create_task(_keep_house(county), name="housekeeping")
@@ -96,38 +104,53 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     stack.callback(store.close)
     engine = open_register(settings.register_address)
     stack.callback(engine.dispose)
+    stack.enter_context(service_lock(settings, engine))
     migrate(engine)
-    plans.store(engine, clock.now_ns())
-    definitions.store(engine)
-    journal = FileJournal(settings.journal_dir, clock, keep_days=settings.journal_days)
+    with one_at_a_time(engine):
+        plans.store(engine, clock.now_ns())
+        definitions.store(engine)
+    journal = open_journal(settings, engine, clock)
     stack.callback(journal.close)
     final = FinalDays(journal.kept, store.sealed_days if isinstance(store, EmbeddedStore) else tuple)
     if isinstance(store, EmbeddedStore):
         recover(store, journal, final)
     days = DayCache(engine, clock)
-    rollup = Rollup(engine, store, clock, settings.today_refresh_s, store.applied, days.stale, final)
-    rollup.hold_until(journal.position)
-    stack.callback(rollup.close)
-    applier = Applier(journal, store, rollup.mark, final.take_out)
-    stack.callback(applier.close)
-    housekeeping = Housekeeping(journal, store, applier, rollup, final, clock, settings.record_days)
-    stack.callback(housekeeping.close)
     live = LivePresence(clock)
-    limit = RateLimit(clock, settings.gateway_requests_per_s, settings.gateway_bytes_per_s)
     announcements = Announcements(engine)
+    # only a store on a server can be written to by another process
+    shared = settings.journal == "postgresql" and isinstance(store, SharedStore)
+    duty: Duty = AlwaysOnDuty()
+    if shared and isinstance(store, SharedStore):
+        store.follow()
+        duty = SharedDuty(engine, lambda: _take_over(store, rollup, journal), store.follow)
+    rollup = Rollup(engine, store, clock, settings.today_refresh_s, store.applied, days.stale, final, duty)
+    rollup.hold_until(journal.position)
+    applier = Applier(journal, store, rollup.mark, final.take_out, duty)
+    housekeeping = Housekeeping(journal, store, applier, rollup, final, clock, settings.record_days, duty)
+    if isinstance(duty, SharedDuty):
+        stack.callback(duty.close)
+        presence = SharedPresence(engine, live, announcements.catch_up)
+        stack.callback(presence.close)
+        presence.start()
+    stack.callback(rollup.close)
+    stack.callback(applier.close)
+    stack.callback(housekeeping.close)
     credentials = Credentials(engine, clock)
     stack.callback(credentials.close)
+    limit = RateLimit(clock, settings.gateway_requests_per_s, settings.gateway_bytes_per_s)
+    epochs = SharedEpochs(engine) if shared else EpochWatch()
     return County(
         settings=settings,
         clock=clock,
         version=version,
         engine=engine,
+        duty=duty,
         journal=journal,
         store=store,
         applier=applier,
         rollup=rollup,
         housekeeping=housekeeping,
-        ingest=IngestService(journal, applier, credentials, live, announcements, clock, limit),
+        ingest=IngestService(journal, applier, credentials, live, announcements, clock, limit, epochs),
         credentials=credentials,
         attempts=Attempts(clock),
         live=live,
@@ -139,6 +162,12 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         plans=plans,
         memory=Memory(),
     )
+
+
+def _take_over(store: SharedStore, rollup: Rollup, journal: Journal) -> None:
+    """Before this process derives in another one's stead."""
+    store.take_over()
+    rollup.hold_until(journal.position)
 
 
 async def _keep_house(county: County) -> None:

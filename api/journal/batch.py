@@ -37,6 +37,8 @@ class Batch(NamedTuple):
     body: bytes
     gaps: tuple[Gap, ...] = ()
     days: tuple[tuple[int, int], ...] = ()
+    newest_end_s: int = 0
+    """When the newest counted window ended; 0: none. Written by PostgreSQL's journal, for the alarm on two epochs."""
 
 
 class AnnounceEntry(NamedTuple):

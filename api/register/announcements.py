@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 from sqlalchemy import Engine, insert, select
 
+from api.register.counters import raise_counter, read_counter
 from api.register.database import writing
 from api.register.models import AnnouncementRow
 from gateway.wire import Announce, Announcement, DeviceRef
 
+_COUNTER: Final = "announcement"
+_CLOCKS_DIFFER_NS: Final = 600 * 1_000_000_000
+
 _Latest = dict[tuple[str, str], tuple[int, Announcement]]
 
 
-def _read(engine: Engine, until_ns: int | None) -> _Latest:
+def _read(engine: Engine, until_ns: int | None, since_ns: int = 0) -> _Latest:
     a = AnnouncementRow
     asked = select(a.gateway, a.arrived_ns, a.content).order_by(a.arrived_ns, a.number)
+    if since_ns > 0:
+        asked = asked.where(a.arrived_ns >= since_ns)
     if until_ns is not None:
         asked = asked.where(a.arrived_ns <= until_ns)
     found: _Latest = {}
@@ -46,9 +53,26 @@ class Announcements:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._latest = _read(engine, None)
+        self._latest: _Latest = {}
+        self._counted = -1
+        self._newest_ns = 0
         self.version = 0
         """Counts up when something is announced."""
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read what another process has taken since the last look."""
+        with self._lock:
+            with self._engine.connect() as connection:
+                counted = read_counter(connection, _COUNTER)
+            if counted == self._counted:
+                return
+            found = _read(self._engine, None, self._newest_ns - _CLOCKS_DIFFER_NS)
+            if any(self._latest.get(key) != said for key, said in found.items()):
+                self._latest |= found
+                self._newest_ns = max(at_ns for at_ns, _ in self._latest.values())
+                self.version += 1
+            self._counted = counted
 
     def take(self, message: Announce, arrived_ns: int) -> None:
         """Keep announcements. One that is known by (gateway, epoch, number) changes nothing."""
@@ -81,6 +105,7 @@ class Announcements:
                         for said in fresh.values()
                     ],
                 )
+                raise_counter(connection, _COUNTER)
             for said in fresh.values():
                 self._latest[message.gateway, said.device] = (arrived_ns, said)
             self.version += bool(fresh)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from api.register.models import Audit
+
+_CHAIN_KEY: Final = 0x70_6C_61_6E_76  # PostgreSQL advisory lock: one link of the chain at a time
 
 
 def write_audit(connection: Connection, at_ns: int, actor: str, action: str, subject: str, detail: str = "") -> None:
     """Append a row in the transaction of what it tells of."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _CHAIN_KEY})
     before = connection.execute(select(Audit.digest).order_by(Audit.id.desc()).limit(1)).scalar() or ""
     digest = _digest(before, at_ns, actor, action, subject, detail)
     connection.execute(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from api.register.models import Counter
 
 
 def raise_counter(connection: Connection, name: str) -> None:
     """Count one change, in the transaction that makes it."""
-    done = connection.execute(update(Counter).where(Counter.name == name).values(value=Counter.value + 1))
-    if done.rowcount == 0:
-        connection.execute(insert(Counter).values(name=name, value=1))
+    dialect = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    statement = dialect(Counter).values(name=name, value=1)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[Counter.name], set_={"value": Counter.value + 1})
+    )
 
 
 def read_counter(connection: Connection, name: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,15 @@ from api.store.lock import FolderLock
 
 _MIGRATION_KEY: Final = 0x70_6C_61_6E_74  # PostgreSQL advisory lock: one migration at a time
 _BUSY_TIMEOUT_S: Final = 30.0
+_POSTGRES: Final[dict[str, Any]] = {
+    # a server that is gone without a word is noticed in seconds, not after the kernel's hours
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+_STARTING_KEY: Final = 0x70_6C_61_6E_77
 _MIGRATION_WAIT_S: Final = 120.0
 
 
@@ -32,7 +43,7 @@ def open_register(address: str) -> Engine:
         return engine
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(url, pool_pre_ping=True)
+    return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
@@ -53,6 +64,17 @@ def writing(engine: Engine) -> Any:
     On SQLite it waits its turn at the start, so that it never fails half-way because another one wrote.
     """
     return engine.execution_options(writes=True).begin()
+
+
+@contextmanager
+def one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Let services that start at once do what follows one after the other (PostgreSQL; SQLite has one service)."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _STARTING_KEY})
+        yield
 
 
 def migrate(engine: Engine) -> None:

@@ -369,7 +369,8 @@ class DirtyDay(Base):
 
 
 class Counter(Base):
-    """A number that changes count up, so that readers know when to read again: `register`, `device_day`."""
+    """A number that changes count up, so that readers know when to read again: `register`, `device_day`,
+    `announcement`."""
 
     __tablename__ = "counter"
 

@@ -130,7 +130,9 @@ class Access:
 
     def _failed(self, username: str, now_ns: int) -> None:
         with writing(self._engine) as connection:
-            failures = connection.execute(select(User.failures).where(User.username == username)).scalar()
+            failures = connection.execute(
+                select(User.failures).where(User.username == username).with_for_update()
+            ).scalar()
             if failures is None:
                 return
             failures += 1

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.schemas import Health
+from api.shared.duty import SharedDuty
 from api.store.aside import SetsAside
 from api.store.port import EmbeddedStore
 
@@ -47,6 +48,8 @@ def health(county: County) -> Health:
         behind = county.journal.position - county.applier.applied
         if behind >= _BEHIND:
             checks["store"] = f"{behind} 批待入库 batches behind"
+    if isinstance(county.duty, SharedDuty):
+        checks["duty"] = "here 本进程入库" if county.duty.holds() else "elsewhere 由其他进程入库"
     if isinstance(county.store, EmbeddedStore) and county.store.notice:
         checks["store_damaged"] = county.store.notice
     if isinstance(county.store, SetsAside) and county.store.set_aside:

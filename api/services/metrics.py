@@ -51,6 +51,7 @@ class _Metrics(Collector):
         for part in ("register", "journal", "store", "rollup", "housekeeping"):
             failing.add_metric([part], float(part in found))
         yield failing
+        yield _gauge("on_duty", "1 where this process applies the journal and computes days.", county.duty.holds())
         disk = shutil.disk_usage(county.settings.data_dir)
         yield _gauge("data_disk_free_bytes", "Free bytes where the data folder is.", disk.free)
         yield _gauge("data_disk_size_bytes", "All bytes where the data folder is.", disk.total)

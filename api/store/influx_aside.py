@@ -24,6 +24,11 @@ class SetAside:
         self.path = path
         self._max_lines = max_lines
         self._known: set[bytes] = set()
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Read the file, which another process may have written to. Raises StoreError."""
+        path = self.path
         try:
             if path.exists():
                 whole = path.read_bytes()

@@ -36,6 +36,8 @@ _FILES_LIMIT_S: Final = 64 * 3600
 """3.x answers no query over more than 72 h by default."""
 _LOOK_BACK_S: Final = 400 * DAY_S
 """How far back 3.x is asked, which is how long minute records are kept unless that is changed."""
+_FRESH_S: Final = 2.0
+"""Where another process writes, how far it is is asked this often."""
 _BOTH: Final = f'"{FIRST}","{AGAIN}"'
 _BY_SERIES: Final = 'GROUP BY "gateway","device","part","copy"'
 
@@ -59,6 +61,8 @@ class InfluxDBStore:
         self._aside = aside
         self._now_ns = now_ns
         self._mark: _Mark | None = None
+        self._alone = True
+        self._asked_at_s = 0.0
         self._marking = threading.Lock()
         self._writing = threading.Lock()
         self._before = 0
@@ -75,6 +79,19 @@ class InfluxDBStore:
     def set_aside_where(self) -> str:
         """The file in which they are."""
         return str(self._aside.path)
+
+    def follow(self) -> None:
+        """Another process writes: ask again and again how far it is."""
+        self._alone = False
+
+    def take_over(self) -> None:
+        """This process writes from now on: forget what was known, another one may have gone on. Raises StoreError."""
+        with self._writing:
+            self._seen = SeenKeys(self._load)
+            self._aside.read_again()
+            with self._marking:
+                self._alone = True
+                self._mark = None
 
     def applied(self) -> int:
         """The journal position up to which everything is stored. Raises StoreError while it cannot be asked."""
@@ -167,8 +184,9 @@ class InfluxDBStore:
 
     def _known_mark(self) -> _Mark:
         with self._marking:
-            if self._mark is None:
+            if self._mark is None or (not self._alone and time.monotonic() - self._asked_at_s >= _FRESH_S):
                 self._mark = self._last_mark()
+                self._asked_at_s = time.monotonic()
             return self._mark
 
     def _last_mark(self) -> _Mark:

@@ -83,6 +83,19 @@ class IntervalStore(Protocol):
 
 
 @runtime_checkable
+class SharedStore(IntervalStore, Protocol):
+    """A store on a server, which several processes read and one at a time writes to."""
+
+    def follow(self) -> None:
+        """Another process writes: ask again and again how far it is."""
+        ...
+
+    def take_over(self) -> None:
+        """This process writes from now on: forget what was known, another one may have gone on. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
 class EmbeddedStore(IntervalStore, Protocol):
     """A store whose files are the service's own: it can be compared with the journal, sealed and shortened."""
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import inspect
 
 from api.register.database import migrate, open_register
 from api.register.models import Base
 from metrics.record import local_day_start_s
 from tests.api.county_fixtures import PLANT, TODAY, minutes, running_county
-from tests.api.postgres import postgres_server
+from tests.api.postgres import new_database, postgres_server
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +27,7 @@ def register_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of one engine."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'register.sqlite'}"
-    server = request.getfixturevalue("postgres")
-    name = f"t{abs(hash(str(tmp_path)))}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'create database "{name}"'))
-    engine.dispose()
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
+    return new_database(request.getfixturevalue("postgres"))
 
 
 both = pytest.mark.parametrize("register_url", ["sqlite", "postgresql"], indirect=True)
