@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     register_url: str = ""
     """An SQLAlchemy URL; empty: an SQLite file in the data folder."""
     journal: Literal["files", "postgresql"] = "files"
-    """Where received batches are kept: `files` in the data folder, or in the `postgresql` of `register_url`, a partition
-    a day. With `postgresql` and an InfluxDB several processes may serve one county, each with its own port."""
+    """Where received batches are kept: `files` in the data folder, or the `postgresql` of `register_url`, a partition a
+    day. With `postgresql` and an InfluxDB several processes may serve one county, each with its own port."""
     register_password_file: Path | None = None
     """File with the password of the register's database, put into `register_url`."""
     host: str = "127.0.0.1"
