@@ -78,21 +78,29 @@ class Wire:
     def __init__(self, broker: Mosquitto) -> None:
         self._path = broker.log_path
 
+    def _found(self, pattern: str) -> list[str]:
+        return re.findall(pattern, self._path.read_text(encoding="utf-8", errors="replace"))
+
     def _count(self, pattern: str) -> int:
-        return len(re.findall(pattern, self._path.read_text(encoding="utf-8", errors="replace")))
+        return len(self._found(pattern))
+
+    def _messages(self, pattern: str) -> int:
+        """Messages by their identifiers, which the broker deals without repeating one: it may send one twice as if
+        for the first time, when the first connection broke under it."""
+        return len(set(self._found(pattern)))
 
     def subscriptions(self) -> int:
         return self._count(r"Sending SUBACK to plantpulse-")
 
     def first_sent(self) -> int:
-        """Messages of QoS 1 sent for the first time."""
-        return self._count(r"Sending PUBLISH to plantpulse-\S+ \(d0, q1")
+        """Messages of QoS 1 that were sent, however often."""
+        return self._messages(r"Sending PUBLISH to plantpulse-\S+ \(d\d, q1, r\d, m(\d+)")
 
     def sent_again(self) -> int:
         return self._count(r"Sending PUBLISH to plantpulse-\S+ \(d1, q1")
 
     def acknowledged(self) -> int:
-        return self._count(r"Received PUBACK from plantpulse-")
+        return self._messages(r"Received PUBACK from plantpulse-\S+ \(Mid: (\d+)")
 
     def unacknowledged(self) -> int:
         return self.first_sent() - self.acknowledged()
