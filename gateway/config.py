@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from collectors.entries import PROTOCOL_OF_SCHEME, DeviceEntry, EntryId
 from collectors.profiles import loader as profiles
 from collectors.strict_yaml import FileError, Located, Problem, StrictModel, check, read, shown
+from gateway.page.config import PageConfig
 from gateway.uplink_config import UplinkConfig as UplinkConfig
 from metrics.record import MAX_WINDOW_S, MIN_WINDOW_S
 
@@ -42,11 +43,13 @@ class GatewayConfig(StrictModel):
     outbox_limit_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """待发库的容量上限（MiB），超出先丢最旧的并计数。Limit of the outbox, MiB; beyond it the oldest goes, counted."""
     keep_days: Annotated[int, Field(ge=0, le=400)] = 14
-    unsent_days: Annotated[int, Field(ge=1, le=4000)] = 400
-    """Unsent records older than this are dropped: the county no longer keeps minutes of that age."""
-    reserve_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 64
-    """Free space that the outbox leaves on its disk."""
     """已确认的批次保留几天，供县里恢复后再要。Days that confirmed batches are kept, for a county that was restored."""
+    unsent_days: Annotated[int, Field(ge=1, le=4000)] = 400
+    """未送达的记录最多留几天。Unsent records older than this go, counted: the county keeps no older minutes."""
+    reserve_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 64
+    """待发库给磁盘留多少空间（MiB）。Free space that the outbox leaves on its disk, MiB."""
+    page: PageConfig = PageConfig()
+    """本地页面，键见“本地页面”。The local page; its keys are listed there."""
 
     @field_validator("window_s")
     @classmethod

@@ -11,6 +11,7 @@ from collectors.model import FOREVER_S, Batch, Clock, Device
 from gateway import outbox_troubles
 from gateway.clock import NS_PER_S
 from gateway.config import ENTRY_MODELS, PlantConfig
+from gateway.last_values import LastValues
 from gateway.outbox import OutboxThread
 from gateway.troubles import Troubles
 from gateway.windows import Windows
@@ -42,6 +43,7 @@ class Intake:
         self.samples: Counts[str] = Counts(dict.fromkeys(ENTRY_MODELS, 0))
         """Accepted samples by protocol."""
         self.first_sample_ns = 0
+        self.last_values = LastValues()
         self.acks_due_ns = NEVER_NS
         """When the first of those who wait for an acknowledgement can wait no longer."""
 
@@ -59,6 +61,10 @@ class Intake:
             self.samples[protocol] += accepted
             if not self.first_sample_ns:
                 self.first_sample_ns = self._clock()
+        for device_id, samples in batch.samples:
+            account = self._windows.accounts.get(device_id)
+            if account is not None and account.device is not None:
+                self.last_values.take(account.device, samples)
         for trouble in batch.troubles:
             self._troubles.report(trouble)
         if batch.shed:

@@ -128,6 +128,9 @@ class Reloader:
         self.applied = described
         for entry in [*found.removed, *found.changed]:
             self._troubles.forget(entry)
+        for device in list(self._windows.accounts):
+            if device.split("/", 1)[0] in found.removed:
+                self._intake.last_values.forget(device)
         self._windows.configure(config.entry_ids, found.touched, self._clock())
         changes = await self._links.apply(links, found.touched)
         for name in changes.ended:

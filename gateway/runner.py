@@ -17,12 +17,14 @@ from gateway import clock_watch, data_folder, device_clock, resuming, status
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.config import PlantConfig
 from gateway.dating import Dating
+from gateway.health import Health
 from gateway.intake import Intake
 from gateway.keeper import Keeper
 from gateway.link_loop import LinkLoop
 from gateway.link_set import LinkSet
 from gateway.links import Link, make_links
 from gateway.outbox import OutboxThread
+from gateway.page.server import Page
 from gateway.reload import Reloader
 from gateway.resuming import Resumed
 from gateway.status import Status
@@ -67,7 +69,9 @@ class Gateway:
     keeper: Keeper = field(init=False)
     links: LinkSet = field(init=False)
     reloader: Reloader = field(init=False)
+    health: Health = field(init=False)
     status: Status = field(init=False)
+    page: Page = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _shown: Any = None
 
@@ -110,8 +114,8 @@ class Gateway:
             self.watchdog,
             self.clock,
         )
+        self.health = Health(self.progress, self.keeper, self.troubles)
         self.status = Status(
-            self.config.site,
             self.clock,
             self.dating,
             self.windows,
@@ -119,7 +123,11 @@ class Gateway:
             self.keeper,
             self.uplink,
             self.troubles,
+            self.links,
+            self.reloader,
+            self.health,
         )
+        self.page = Page(self.config.gateway.page, self.status, self.links, self.troubles)
 
     def stop(self) -> None:
         """End the run in order."""
@@ -134,6 +142,7 @@ class Gateway:
                 parts = {
                     "ingest": self.uplink.run_ingest,
                     "live": self.uplink.run_live,
+                    "page": self.page.run,
                     "standstill": lambda: clock_watch.watch_standstill(self.windows, self.clock),
                 }
                 if self.config.file.is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+
 import structlog
 
 from collectors.model import Trouble
@@ -14,6 +16,8 @@ class Troubles:
 
     def __init__(self) -> None:
         self._open: dict[str, Trouble] = {}
+        self.opened: Counts[str] = Counts()
+        """How often a trouble of each code was opened since the start."""
 
     def report(self, trouble: Trouble) -> None:
         """Open, replace or (code "") close the trouble of a subject; a log line only where that changes it."""
@@ -25,6 +29,7 @@ class Troubles:
             return
         self._open[trouble.subject] = trouble
         if known is None or known.code != trouble.code:
+            self.opened[trouble.code] += 1
             _log.warning(
                 "trouble",
                 subject=trouble.subject,
@@ -47,3 +52,15 @@ class Troubles:
     def listed(self) -> list[Trouble]:
         """All open troubles, by subject."""
         return [self._open[subject] for subject in sorted(self._open)]
+
+
+def as_json(trouble: Trouble) -> dict[str, str]:
+    """A trouble for programs."""
+    return {
+        "subject": trouble.subject,
+        "code": trouble.code,
+        "zh": trouble.zh,
+        "en": trouble.en,
+        "next_zh": trouble.next_zh,
+        "next_en": trouble.next_en,
+    }

@@ -14,6 +14,7 @@ from collectors.model import Clock, Trouble
 from gateway.access import RETRY_REFUSED_S, Access
 from gateway.clock import EARLIEST_NS, NS_PER_S
 from gateway.config import UplinkConfig
+from gateway.last_sent import LastSent
 from gateway.outbox import Depth, OutboxThread, Pending
 from gateway.troubles import Troubles
 from gateway.uplink_troubles import (
@@ -121,6 +122,7 @@ class Uplink:
         self.dated = asyncio.Event()
         """Cleared while the time is not known: no record is sent before what waits has its dates."""
         self.dated.set()
+        self.last_sent = LastSent()
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -388,6 +390,7 @@ class Uplink:
             except WireError as error:
                 raise _LaterError(trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
             self.last_contact_ns = self._clock()
+            self.last_sent.note(route, body, self.last_contact_ns)
             self._access.accepted()
             self._hear_time(answer.county_time_ns, round((loop.time() - sent_s) * NS_PER_S))
             if route != "live":  # a county that takes presence but no records is still in trouble

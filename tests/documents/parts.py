@@ -12,6 +12,7 @@ import typer.main
 
 import api.settings
 import gateway.config
+import gateway.page.config
 import gateway.uplink_config
 from api.register.csv_format import REGISTER_FILES
 from collectors.profiles import loader
@@ -92,6 +93,11 @@ def gateway_settings() -> str:
     return _keys(gateway.config, "GatewayConfig")
 
 
+def page_settings() -> str:
+    """The keys below `gateway.page` in a plant's file."""
+    return _keys(gateway.page.config, "PageConfig")
+
+
 def uplink_settings() -> str:
     """The keys below `uplink` in a plant's file that may be left out."""
     return _keys(gateway.uplink_config, "UplinkConfig")
@@ -169,6 +175,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "register-files": register_files,
     "county-settings": county_settings,
     "gateway-settings": gateway_settings,
+    "page-settings": page_settings,
     "uplink-settings": uplink_settings,
     "gateway-commands": gateway_commands,
     "county-commands": county_commands,
