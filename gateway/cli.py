@@ -148,6 +148,25 @@ def check(
             print(f"  {line}")
 
 
+@app.command("page-password")
+def page_password(
+    file: Annotated[
+        Path, typer.Argument(help="写到哪个文件 / the file to write; name it in gateway.page.password_file")
+    ],
+) -> None:
+    """设置本地页面的密码 / Set the password of the local page; asks for it twice."""
+    from gateway.page import passwords
+    from gateway.secret_file import secret_file
+
+    try:
+        with secret_file(file) as write:
+            password = typer.prompt("密码 / password", hide_input=True, confirmation_prompt="再次输入 / once more")
+            write(passwords.hashed(password) + "\n")
+    except (OSError, passwords.PasswordError) as error:
+        fail(error)
+    print(f"{file}: 已写入。/ written.")
+
+
 @app.command()
 def probe(
     config: ConfigOption,

@@ -208,6 +208,7 @@ class Chain:
             settings={
                 "window_s": self.scenario.window_s,
                 "data_dir": str(self.gateway_data),
+                "page": {"listen": "127.0.0.1:0"},
                 **self._gateway_settings,
             },
         )

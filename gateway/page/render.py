@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any, Final
 import jinja2
 
 from gateway.page.texts import Language, text
+from metrics.record import RECORD_COLUMNS
 
 _LOCAL: Final = timezone(timedelta(hours=8))
 """A local day is UTC+8, as everywhere in this project."""
 _NS_PER_S: Final = 1_000_000_000
 _KIB: Final = 1024.0
 ROWS_SHOWN: Final = 200
+_UNITS: Final = defaultdict(str, {c.name: c.unit for c in RECORD_COLUMNS if c.name not in ("device", "start")})
 
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -47,6 +50,8 @@ def _words(language: Language) -> dict[str, Any]:
         "number": number,
         "size": size,
         "signed_s": signed_s,
+        "cell": cell,
+        "units": _UNITS,
         "rows_shown": ROWS_SHOWN,
     }
 
@@ -93,4 +98,15 @@ def size(count: int) -> str:
 
 def signed_s(milliseconds: int) -> str:
     """An offset with its sign, in s."""
-    return f"{milliseconds / 1000:+.1f} s"
+    return f"{round(milliseconds / 100) / 10 or 0.0:+.1f} s"
+
+
+def cell(key: str, value: object) -> str:
+    """A value of a message as it was sent, but times as people read them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and key == "start":
+        return moment(value * _NS_PER_S)
+    if isinstance(value, int) and key.endswith("_ns"):
+        return moment(value, fine=True) if value else "—"
+    return str(value)

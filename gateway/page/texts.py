@@ -20,7 +20,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "wrong_password": ("密码不正确，请重试。", "Wrong password. Try again."),
     "too_many": ("错误次数太多，请一分钟后再试。", "Too many attempts. Try again in a minute."),
     "stale": ("页面未能更新，数据可能是旧的。", "The page could not be refreshed: what it shows may be old."),
-    "ready": ("工作正常：记录已保存，县里能收到。", "All is well: records are kept and reach the county."),
+    "ready": ("上报正常：记录已保存，县里能收到。", "Reporting works: records are kept and reach the county."),
     "not_ready": ("有问题需要处理", "Something needs attention"),
     "next_step": ("怎么办", "Next step"),
     "troubles": ("问题与处理办法", "Troubles and next steps"),

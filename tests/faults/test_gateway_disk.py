@@ -62,7 +62,8 @@ from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
 from gateway.links import Link
 folder = Path(sys.argv[1])
 (folder / "credential").write_text("x")
-config = PlantConfig(file=folder / "p", site="g-1", gateway=GatewayConfig(data_dir=folder / "data", checkpoint_s=0.2),
+settings = GatewayConfig(data_dir=folder / "data", checkpoint_s=0.2, page={"listen": "off"})
+config = PlantConfig(file=folder / "p", site="g-1", gateway=settings,
     uplink=UplinkConfig(url="http://127.0.0.1:9", credential_file=folder / "credential"),
     entries={"modbus": (DeviceEntry(id="m-1", profile="p", address="modbus-tcp://h:1"),)})
 data_folder.DISK_RETRY_S = 0.1

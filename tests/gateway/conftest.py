@@ -26,7 +26,8 @@ def plant(tmp_path: Path) -> Callable[..., PlantConfig]:
     (tmp_path / "credential").write_text(CREDENTIAL + "\n")
 
     def make(url: str, *entries: str, **settings: Any) -> PlantConfig:
-        defaults = {"window_s": 10, "checkpoint_s": 0.2, "data_dir": tmp_path / "data"}
+        page = {"listen": "127.0.0.1:0"}
+        defaults = {"window_s": 10, "checkpoint_s": 0.2, "data_dir": tmp_path / "data", "page": page}
         ids = entries or ("m-1",)
         return PlantConfig(
             file=tmp_path / "plant.yaml",

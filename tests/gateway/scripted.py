@@ -37,6 +37,10 @@ def device(device_id: str = "m-1", entry: str = "", **changes: Any) -> Device:
     )
 
 
+def _unreachable() -> LinkError:
+    return LinkError("unreachable", "连不上", "cannot be reached", "检查电源。", "Check the power.")
+
+
 class ScriptedCollector:
     """Reads `machine(now ns) -> (state, kWh, parts)` every `period_s`; `fail` makes the next read fail."""
 
@@ -66,14 +70,14 @@ class ScriptedCollector:
         self.connects += 1
         self._told = False
         if not self.plugged:
-            raise LinkError("unreachable", "连不上", "cannot be reached")
+            raise _unreachable()
 
     async def read(self) -> Batch:
         await asyncio.sleep(self.period_s)
         if self.fail:
             raise self.fail.pop(0)
         if not self.plugged:
-            raise LinkError("unreachable", "连不上", "cannot be reached")
+            raise _unreachable()
         now_ns = self.clock()
         state, energy_kwh, parts = self.machine(now_ns)
         self.read_batches += 1

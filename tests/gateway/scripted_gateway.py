@@ -15,6 +15,7 @@ from collectors.model import Clock
 from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
 from gateway.links import Link
 from gateway.logs import set_up
+from gateway.page.config import OFF, PageConfig
 from gateway.runner import Options, run
 from tests.gateway.scripted import ScriptedCollector, steady
 
@@ -23,7 +24,9 @@ DEVICES = ("m-1", "m-2")
 
 def main() -> int:
     url, folder, origin_s = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
-    settings = GatewayConfig(checkpoint_s=0.3, data_dir=folder).model_copy(update={"window_s": 1})
+    settings = GatewayConfig(checkpoint_s=0.3, data_dir=folder, page=PageConfig(listen=OFF)).model_copy(
+        update={"window_s": 1}
+    )
     config = PlantConfig(
         file=folder / "plant.yaml",
         site="g-1",

@@ -48,7 +48,7 @@ def plant_file(folder: Path, address: str, url: str = "http://127.0.0.1:9", unit
         f"""
 site: g-1
 uplink: {{url: "{url}", credential_file: credential}}
-gateway: {{window_s: 10, checkpoint_s: 0.2}}
+gateway: {{window_s: 10, checkpoint_s: 0.2, page: {{listen: '127.0.0.1:0'}}}}
 devices:
   - {{id: meter-main, profile: eastron-sdm630, address: "{address}", unit: {unit}}}
 """

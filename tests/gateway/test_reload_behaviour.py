@@ -43,7 +43,13 @@ class PlantFile:
         self.content: dict[str, Any] = {
             "site": "g-1",
             "uplink": {"url": url, "credential_file": "credential"},
-            "gateway": {"window_s": 10, "checkpoint_s": 0.2, "data_dir": "data", "profile_folders": ["profiles"]},
+            "gateway": {
+                "window_s": 10,
+                "checkpoint_s": 0.2,
+                "data_dir": "data",
+                "profile_folders": ["profiles"],
+                "page": {"listen": "127.0.0.1:0"},
+            },
             "devices": [],
         }
 

@@ -3,6 +3,7 @@
 import { gzipSync } from 'node:zlib'
 
 import { browse, DESKTOP, faults, PHONE, signIn, text } from './browser.mjs'
+import { gatewayPage } from './gateway_page.mjs'
 
 /** @typedef {import('./browser.mjs').Settings} Settings */
 /** @typedef {(line: unknown) => void} Say */
@@ -289,4 +290,5 @@ export const journeys = {
   weight,
   pace,
   picture,
+  gatewayPage,
 }
