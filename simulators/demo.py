@@ -158,6 +158,8 @@ class Demo:
                 f"port {self.settings.port} is taken, {chain.port.number} is used"
             )
         say(f"  页面 / portal:   {chain.url}")
+        if page := chain.gateway_status().get("page_url"):
+            say(f"  网关页面 / the gateway's own page: {page}")
         say(f"  登录 / login:    {USERNAME}   密码 / password: {chain.password}")
         credential = chain.credential_file.read_text(encoding="utf-8").strip()
         records = await send_history(chain.url, credential, await history)
