@@ -53,8 +53,7 @@ export async function gatewayPage(settings) {
       const first = await page.innerText(cell)
       await page.evaluate(() => Object.assign(window, { untouched: true }))
       await page.waitForFunction(
-        ([tag, before]) =>
-          document.querySelector(`[data-tag=${tag}] td`)?.textContent?.trim() !== before,
+        ([tag, before]) => document.querySelector(`[data-tag=${tag}] td`)?.textContent?.trim() !== before,
         [String(settings['tag']), first.trim()],
       )
       const untouched = await page.evaluate(() => 'untouched' in window)
