@@ -107,6 +107,11 @@ class Subscriptions(SubscriptionService):  # type: ignore[misc]  # asyncua is no
             for item in subscription.monitored_item_srv._monitored_items.values()
         ]
 
+    @property
+    def published(self) -> int:
+        """Publications with data that were sent in the subscriptions that there are, heard or not."""
+        return sum(subscription._notification_seq - 1 for subscription in self.subscriptions.values())
+
     async def create_subscription(self, *given: Any, **named: Any) -> ua.CreateSubscriptionResult:
         result = await super().create_subscription(*given, **named)
         subscription = self.subscriptions[result.SubscriptionId]

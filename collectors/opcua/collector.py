@@ -8,20 +8,19 @@ others keep the machine's own time, also those that the server kept while the li
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from asyncua import ua
 
 from collectors.model import Batch, Clock, Device, LinkError, Proof, Samples
-from collectors.opcua import words
 from collectors.opcua.address_space import AddressSpace
-from collectors.opcua.clocks import Clocks
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.decode import Changes, Publication, changes_of
 from collectors.opcua.devices import Recognised, describe, device_ids, nothing_to_read, recognise
 from collectors.opcua.errors import lost
+from collectors.opcua.health import Health
 from collectors.opcua.inbox import DEFAULT_LIMIT, Chunk, Inbox
 from collectors.opcua.ladder import Rung, climb
 from collectors.opcua.limits import NO_LIMITS, limits_of_server
@@ -29,7 +28,7 @@ from collectors.opcua.polling import Polling
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.security.opening import WITHOUT_SECURITY, Access
 from collectors.opcua.session import Session, wrapped
-from collectors.opcua.subscription import NO_ROOM, Listener, Subscription
+from collectors.opcua.subscription import Listener, Subscription
 from collectors.opcua.telling import Telling
 from collectors.opcua.upkeep import Upkeep
 from collectors.opcua.watch import NODE_GONE, Watch, Watched
@@ -39,7 +38,6 @@ CERTIFICATE: Final = "certificate"
 RETRY_S: Final = 300.0
 """A node that the server does not give, and a machine that is not there yet, are looked for this often."""
 CLOCK_TOLERANCE_S: Final = 60.0
-_OVERFLOW_SHOWN_NS: Final = 60 * 10**9
 _LEAST_POLL_S: Final = 2.0
 
 
@@ -80,13 +78,12 @@ class OpcuaCollector:
         self._limits = NO_LIMITS
         self._found: Sequence[Recognised] = ()
         self._watch = Watch(())
-        self._clocks = Clocks(0, clock_tolerance_s)
-        self._refused: dict[int, str] = {}
-        self._overflowed: dict[str, int] = {}
+        self._polled_handles: list[int] = []
         self._ready: list[tuple[str, Samples]] = []
         self._proofs: dict[str, Proof] = {}
         self._devices: list[Device] = []
         self._telling = Telling()
+        self._health = self._health_of(self._watch)
         self._shed: dict[str, int] = {}
 
     @property
@@ -116,6 +113,7 @@ class OpcuaCollector:
             self._lost = None
             if self.rung is not Rung.ANEW and self._session is not None:
                 self._upkeep = Upkeep(self, self._session, self._retry_s)
+                self._poll(self._session)
                 return
         else:
             await self.close()
@@ -184,35 +182,46 @@ class OpcuaCollector:
         return Rung.ANEW
 
     async def _begin(self, session: Session) -> None:
-        with wrapped(self.link):
-            self._limits = await limits_of_server(session.client)
-            await self._watch_over(session, await self._search(session))
+        try:
+            with wrapped(self.link):
+                self._limits = await limits_of_server(session.client)
+                await self._watch_over(session, await self._search(session))
+        except LinkError as error:
+            if isinstance(error.__cause__, OSError | TimeoutError):
+                self._lost = error  # it may not be possible to give the session back: it is taken up again
+            raise
         self._upkeep = Upkeep(self, session, self._retry_s)
 
     async def _search(self, session: Session) -> list[Recognised]:
         return await recognise(await AddressSpace.of(session.client, self._limits), self._entries)
+
+    def _health_of(self, watch: Watch) -> Health:
+        return Health(watch, self._telling, self._retry_s, self._clock_tolerance_s, self._settings.queued)
 
     async def _watch_over(self, session: Session, found: Sequence[Recognised]) -> None:
         """Subscribe to what was found, instead of what was watched before."""
         self._keep_ready()
         said_before = self._telling.begin_anew()
         self._tell_session(session)
-        self._refused, self._overflowed, self._found = {}, {}, found
+        self._found = found
         self._watch = Watch(list(self._introduced(found)))
-        self._clocks = Clocks(len(self._watch.devices), self._clock_tolerance_s)
+        self._health = self._health_of(self._watch)
         everything = list(range(len(self._watch.items)))
-        polled, self._subscription = everything, None
+        self._polled_handles, self._subscription = everything, None
         if self._settings.mode == "subscribe":
             subscription = Subscription(self.link, session.client, self._settings, self._limits, self._listener())
             statuses = await subscription.create(self._watch.wanted)
-            polled = self._sort_out(everything, statuses)
+            self._polled_handles = self._health.sort_out(everything, statuses)
             self._subscription = subscription
             subscription.start()
         self._telling.end_of_beginning(said_before)
-        if polled:
+        self._poll(session)
+
+    def _poll(self, session: Session) -> None:
+        if self._polled_handles:
             period_s = self._settings.publishing_s if self._subscription is None else _LEAST_POLL_S
             self._polling = Polling(self.link, session.client, self._limits, period_s, self._polled, self._lose)
-            self._polling.start([self._watch.items[handle].node for handle in polled], polled)
+            self._polling.start([self._watch.items[h].node for h in self._polled_handles], self._polled_handles)
 
     def _introduced(self, found: Sequence[Recognised]) -> Iterator[Watched]:
         for entry, profile, taken, trouble in found:
@@ -231,18 +240,6 @@ class OpcuaCollector:
                     self._telling.say(nothing_to_read(device))
                 yield watched
 
-    def _sort_out(self, handles: Sequence[int], statuses: Sequence[ua.StatusCode]) -> list[int]:
-        """Take note of what the server does not monitor. Returns the nodes that it has no room for, only."""
-        no_room = []
-        for handle, status in zip(handles, statuses, strict=True):
-            if status.value in NO_ROOM:
-                no_room.append(handle)
-            elif not status.is_good():
-                self._watch.refuse(handle)
-                self._refused[handle] = status.name
-        self._tell_refused({self._watch.number_of(handle) for handle in self._refused})
-        return no_room
-
     # Upkeep -------------------------------------------------------------------------------------
 
     async def check_nodes(self, session: Session) -> None:
@@ -255,13 +252,13 @@ class OpcuaCollector:
 
     async def retry_refused(self, session: Session) -> None:
         """Ask again for the nodes that the server did not give. Raises UaError, OSError, TimeoutError."""
-        if self._subscription is None or not self._refused:
+        handles = list(self._health.refused)
+        if self._subscription is None or not handles:
             return
-        handles = list(self._refused)
         for handle in handles:
             self._watch.start_anew(handle)
         statuses = await self._subscription.monitor(self._watch.wanted, handles)
-        self._sort_out(handles, statuses)
+        self._health.sort_out(handles, statuses)
 
     async def search_again(self, session: Session) -> None:
         """Where something was missing, look for it; subscribe anew where it is there now.
@@ -279,11 +276,11 @@ class OpcuaCollector:
 
     async def _replace(self, session: Session, found: Sequence[Recognised]) -> None:
         polling, self._polling = self._polling, None
-        if polling is not None:
-            await polling.stop()
-        if self._subscription is not None:
-            await self._subscription.delete()
         try:
+            if polling is not None:
+                await polling.stop()
+            if self._subscription is not None:
+                await self._subscription.delete()
             await self._watch_over(session, found)
         except (OSError, TimeoutError, ua.UaError) as error:
             self._lose(lost(self.link, error))  # nothing is watched now, and nobody else would notice
@@ -308,7 +305,6 @@ class OpcuaCollector:
         for changes in published.changes:
             self._take_in(changes, received_ns, is_live=True)
         self._prove(received_ns)
-        self._news.set()
 
     def _replayed(self, published: Publication) -> None:
         """What the server kept during a cut: dated, and no proof of the present."""
@@ -320,7 +316,6 @@ class OpcuaCollector:
         received_ns = self._clock()
         self._take_in(changes, received_ns, is_live=True)
         self._prove(received_ns)
-        self._news.set()
 
     def _missed(self, publications: int) -> None:
         self._count("publications_lost", publications)
@@ -330,23 +325,13 @@ class OpcuaCollector:
         self._news.set()
 
     def _take_in(self, changes: Changes, received_ns: int, *, is_live: bool) -> None:
-        if self._lost is not None:
-            return
         taken = self._watch.take(changes, received_ns)
         self._put(taken.chunk)
         if taken.unknown:
             self._count("unknown_handle", taken.unknown)
         if len(taken.overflowed):
             self._count("server_queue_overflow", len(taken.overflowed))
-            self._tell_overflow(taken.overflowed.tolist(), received_ns)
-        self._follow_refused(taken.gone.tolist(), changes)
-        if is_live:
-            for number, ahead_s in self._clocks.look(taken.newest_ns, received_ns):
-                device = self._watch.devices[number].device.id
-                if ahead_s is None:
-                    self._telling.over(device, words.WRONG_CLOCK)
-                else:
-                    self._telling.say(words.clock_wrong(device, ahead_s))
+        self._health.follow(taken, changes, received_ns, is_live=is_live)
 
     def _put(self, chunk: Chunk) -> None:
         self._inbox.put(chunk)
@@ -355,24 +340,9 @@ class OpcuaCollector:
             self._inbox.shed_rows = 0
 
     def _prove(self, at_ns: int) -> None:
-        if self._lost is not None:
-            return
-        alive, awaited = self._watch.alive(), self._watch.awaited()
-        for number, watched in enumerate(self._watch.devices):
-            device = watched.device.id
-            if alive[number]:
-                self._proofs[device] = Proof(device, at_ns, watched.liveness_s)
-                if watched.is_down:
-                    watched.is_down = False
-                    self._telling.over(device, words.ALL_BAD)
-            elif not watched.is_down and not awaited[number]:
-                watched.is_down = True
-                self._proofs[device] = Proof(device, at_ns, 0.0)
-                self._telling.say(words.all_bad(device))
-        for device, since_ns in list(self._overflowed.items()):
-            if at_ns - since_ns > _OVERFLOW_SHOWN_NS:
-                del self._overflowed[device]
-                self._telling.over(device, words.OVERFLOW)
+        if self._lost is None:
+            self._proofs.update((proof.device, proof) for proof in self._health.prove(at_ns))
+        self._news.set()
 
     def _lose(self, error: LinkError) -> None:
         if self._lost is not None:
@@ -390,43 +360,6 @@ class OpcuaCollector:
             self._telling.say(session.unencrypted)
         for trouble in session.certificates.troubles(self._clock()):
             self._telling.say(trouble, CERTIFICATE)
-
-    def _follow_refused(self, gone: Sequence[int], changes: Changes) -> None:
-        if not gone and not self._refused:
-            return
-        touched = set()
-        for handle in gone:
-            if handle not in self._refused:
-                (status,) = set(changes.status[changes.handle == handle][-1:].tolist())
-                self._refused[handle] = ua.StatusCode(status).name
-                touched.add(self._watch.number_of(handle))
-        for handle in [handle for handle in self._refused if self._watch.is_good(handle)]:
-            del self._refused[handle]
-            touched.add(self._watch.number_of(handle))
-        self._tell_refused(touched)
-
-    def _tell_refused(self, numbers: Collection[int]) -> None:
-        for number in sorted(numbers):
-            device = self._watch.devices[number].device.id
-            nodes = [
-                (self._watch.items[handle].path, name)
-                for handle, name in self._refused.items()
-                if self._watch.number_of(handle) == number
-            ]
-            if nodes:
-                self._telling.say(words.nodes_refused(device, nodes, self._retry_s))
-            else:
-                self._telling.over(device, words.REFUSED)
-
-    def _tell_overflow(self, handles: Sequence[int], at_ns: int) -> None:
-        by_device: dict[str, list[str]] = {}
-        for handle in handles:
-            device = self._watch.device_of(handle).device.id
-            by_device.setdefault(device, []).append(self._watch.items[handle].path)
-        for device, paths in by_device.items():
-            if device not in self._overflowed:
-                self._telling.say(words.overflowed(device, paths, self._settings.queued))
-            self._overflowed[device] = at_ns
 
     # Handing over -------------------------------------------------------------------------------
 

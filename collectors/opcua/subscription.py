@@ -205,8 +205,11 @@ class Subscription:
     async def delete(self) -> None:
         """Give it back while the session goes on. Raises UaError, OSError, TimeoutError."""
         await self.stop()
+        await self._give_back(self._id)
+
+    async def _give_back(self, number: int) -> None:
         request = ua.DeleteSubscriptionsRequest()
-        request.Parameters.SubscriptionIds = [self._id]
+        request.Parameters.SubscriptionIds = [number]
         await self._ask(request, ua.DeleteSubscriptionsResponse)
 
     async def _ask(self, request: Any, answer: type[Any]) -> Any:
@@ -303,7 +306,8 @@ class Subscription:
             self._listener.on_undecodable()
             return
         if published.subscription != self._id:
-            return  # of a subscription that is being given back
+            await self._give_back(published.subscription)  # it was made, and nobody knows of it
+            return
         self.has_published = True
         await self._fill_in(published)
         brought = set() if published.is_keep_alive else {published.sequence}

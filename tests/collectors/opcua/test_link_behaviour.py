@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from collectors.model import LinkError, Quality
+from collectors.opcua.collector import OpcuaCollector
+from collectors.opcua.factory import access_to
 from collectors.opcua.ladder import Rung
 from simulators.ledger import Ledger
+from simulators.opcua_security import POLICIES, Security
 from simulators.opcua_server import OpcuaMachines
-from simulators.opcua_subscriptions import MAKES
+from simulators.opcua_subscriptions import MAKES, NO_LIMITS
 from tests.collectors.opcua.plants import (
     VENDOR_NAMESPACES,
     Seen,
@@ -24,6 +29,7 @@ from tests.collectors.opcua.plants import (
     watching,
 )
 from tests.collectors.opcua.relay import Relay, cuttable
+from tests.collectors.opcua.secured import EVERYTHING, PASSWORD, USER, approve, collector_of, entry_of, secured
 
 
 def served_since(ledger: Ledger, first: float) -> list[float]:
@@ -35,9 +41,18 @@ def read(seen: Seen) -> list[float]:
     return [value for value, quality, _ in seen.values("cell", "energy_import") if quality != Quality.BAD]
 
 
-async def cut_for(relay: Relay, seen: Seen, seconds: float) -> list[LinkError]:
+async def swallow_one(plant: OpcuaMachines, relay: Relay) -> None:
+    """Let the server say something that does not arrive: it believes that it was heard."""
+    before = plant.subscriptions.published
+    relay.mute = True
+    await eventually(lambda: plant.subscriptions.published > before)
+
+
+async def cut_for(plant: OpcuaMachines, relay: Relay, seen: Seen, seconds: float) -> list[LinkError]:
     """Pull the cable, put it back, read until values come that were made after that."""
+    await swallow_one(plant, relay)
     relay.cut()
+    relay.mute = False
     mending = asyncio.get_running_loop().call_later(seconds, relay.mend)
     try:
         before = len(read(seen))
@@ -53,7 +68,7 @@ async def test_a_cut_loses_nothing_where_the_server_keeps_queues() -> None:
         taken = collector(relay.address)
         async with watching(taken) as seen:
             await seen.until(lambda s: "cell" in s.devices and len(read(s)) >= 3)
-            errors = await cut_for(relay, seen, 2.5)
+            errors = await cut_for(plant, relay, seen, 2.5)
             assert [error.code for error in errors][:1] == ["opcua.silent"]
             assert taken.rung is Rung.REACTIVATED
             assert len(plant.sessions_asked_at_s) == 1
@@ -75,7 +90,7 @@ async def test_what_comes_late_is_no_proof_of_the_present() -> None:
         await seen.until(lambda s: "cell" in s.samples)
         seen.forget()
         cut_ns = time.time_ns()
-        await cut_for(relay, seen, 2.0)
+        await cut_for(plant, relay, seen, 2.0)
         ends = [p.at_ns for p in seen.proofs if p.lasts_s == 0]
         assert ends, "the proof was not withdrawn"
         mended_ns = cut_ns + 2_000_000_000
@@ -88,8 +103,10 @@ async def test_a_subscription_is_transferred_to_a_new_session_where_the_server_f
         taken = collector(relay.address)
         async with watching(taken) as seen:
             await seen.until(lambda s: "cell" in s.devices and len(read(s)) >= 3)
+            await swallow_one(plant, relay)
             plant.forget_sessions()
             relay.drop()
+            relay.mute = False
             before = len(read(seen))
             await seen.through(lambda s: len(read(s)) > before + 2)
             assert taken.rung is Rung.TRANSFERRED
@@ -232,6 +249,81 @@ async def _many_lost_links(plant: OpcuaMachines, relay: Relay, times: int) -> No
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before + 2)
 
 
+async def test_an_encrypted_session_with_a_login_is_taken_up_again_without_another_one(tmp_path: Path) -> None:
+    security = Security(policies=POLICIES, anonymous=False, users={USER: PASSWORD})
+    (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
+    (tmp_path / "password").chmod(0o600)
+    async with secured(security) as plant, cuttable(plant.address) as relay:
+        await approve(relay.address, tmp_path)
+        given = entry_of(relay.address, username=USER, password_file=tmp_path / "password")
+        taken = OpcuaCollector([(given, profile())], time.time_ns, access=access_to([given], tmp_path))
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            for _ in range(2):
+                relay.drop()
+                seen.forget()
+                await seen.through(lambda s: "cell" in s.samples)
+                assert taken.rung is Rung.REACTIVATED
+            assert len(plant.sessions_asked_at_s) == 1
+
+
+async def test_a_server_whose_certificate_changed_during_a_cut_is_not_taken_up_again(tmp_path: Path) -> None:
+    async with secured(Security(policies=EVERYTHING)) as plant:
+        port = int(plant.address.rpartition(":")[2])
+        await approve(plant.address, tmp_path)
+        taken = collector_of(plant.address, tmp_path)
+        await taken.connect()
+        seen = Seen(taken)
+        await seen.until(lambda s: "cell" in s.samples)
+    with pytest.raises(LinkError):
+        await seen.until(lambda s: False)
+    await taken.close()
+    async with secured(Security(policies=EVERYTHING), port=port) as other:
+        codes = []
+        for _ in range(2):
+            with pytest.raises(LinkError) as failure:
+                await taken.connect()
+            codes.append(failure.value.code)
+            await taken.close()
+        assert codes[-1] == "opcua.certificate-changed"
+        assert other.sessions == 0
+
+
+async def test_what_is_polled_is_polled_again_after_a_lost_link() -> None:
+    limits = replace(NO_LIMITS, most_items=3)
+    async with serving(machine("cnc-1"), limits=limits) as plant, cuttable(plant.address) as relay:
+        taken = collector(relay.address)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples and all(tag_values(s).values()))
+            assert len(plant.subscriptions.items) == 3
+            relay.drop()
+            with pytest.raises(LinkError):
+                await seen.until(lambda s: False)
+            await taken.close()
+            seen.forget()
+            await seen.through(lambda s: "cell" in s.samples and all(tag_values(s).values()))
+            assert taken.rung is Rung.REACTIVATED
+
+
+def tag_values(seen: Seen) -> dict[str, int]:
+    return {tag.name: len(seen.values("cell", tag.name)) for tag in seen.devices["cell"].tags}
+
+
+async def test_a_session_that_could_not_be_used_is_taken_up_by_the_next_attempt() -> None:
+    """A link that dies between opening and subscribing, again and again, costs the server one session."""
+    async with serving(machine("cnc-1")) as plant, cuttable(plant.address) as relay:
+        taken = collector(relay.address)
+        opening = asyncio.ensure_future(taken.connect())
+        await eventually(lambda: plant.sessions == 1)
+        relay.drop()
+        with pytest.raises(LinkError):
+            await opening
+        await taken.close()
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            assert plant.sessions <= 1
+
+
 @pytest.mark.long
 async def test_a_cut_of_30_s_loses_nothing_where_the_server_keeps_queues() -> None:
     ledger, source = Ledger(), machine("cnc-1")
@@ -240,7 +332,7 @@ async def test_a_cut_of_30_s_loses_nothing_where_the_server_keeps_queues() -> No
         taken = collector(relay.address, subscription=settings, liveness_s=6)
         async with watching(taken) as seen:
             await seen.until(lambda s: "cell" in s.devices and len(read(s)) >= 3)
-            await cut_for(relay, seen, 30.0)
+            await cut_for(plant, relay, seen, 30.0)
             assert taken.rung is Rung.REACTIVATED
             source.hold()
             last = int(source.energy_kwh * 1000) / 1000
