@@ -17,6 +17,7 @@ from collectors.model import Clock, CollectorError, ConfigError, Trouble
 from collectors.opcua.errors import lost
 from collectors.opcua.security import refusals
 from collectors.opcua.security.certificates import CertificateWatch
+from collectors.opcua.security.offers import Offer
 from collectors.opcua.security.opening import Access, SecuredClient, Way, ways
 
 _REQUEST_TIMEOUT_S: Final = 4.0
@@ -49,6 +50,8 @@ class Session:
         """What is to be said of the certificates that this session depends on."""
         self.unencrypted: Trouble | None = None
         """What a tool has to say where it found nothing better than SecurityPolicy None."""
+        self._offer: Offer | None = None
+        """Which of the server's endpoints the session is on; None: without security."""
         self.can_resume = True
         """Whether a lost link leaves something that `resume` may take up."""
 
@@ -71,6 +74,7 @@ class Session:
                         refused.__cause__ = refused.__cause__ or error
                         self._drop()
                         continue
+                    self._offer = way.offer
                     self.certificates = way.watch(self._address)
                     if way.found is not None and way.offer is None:
                         self.unencrypted = refusals.read_unencrypted(self._address, refused or way.instead)
@@ -86,17 +90,20 @@ class Session:
     async def resume(self) -> bool:
         """Open another channel and take the session up again on it.
 
-        True where the server still has the session; False where it has not, and there is a new one. Raises
-        LinkError, ConfigError; where `can_resume` is still true, the session may be taken up again later.
+        True where the server still has the session; False where it has not, and there is a new one. What was
+        compared when the session was opened is compared again. Raises LinkError, ConfigError; where
+        `can_resume` is still true, the session may be taken up again later.
         """
         with wrapped(self._address):
             try:
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    offers = [way.offer for way in await ways(self._address, self._access, self._clock())]
+                    if self._offer not in offers:
+                        raise ua.UaError("the server offers something else / 服务器提供的加密方式变了")
                     return bool(await self.client._try_reactivate_existing_session())
             except _FAILURES as error:
-                # what is more than a link that is down is for a session that asks and compares from the start:
-                # a machine with another certificate often just says nothing to the channel that is asked for
-                self.can_resume = isinstance(error, OSError | TimeoutError) and not self.client.is_turned_away
+                # what is more than a link that is down is for a session that asks and compares from the start
+                self.can_resume = isinstance(error, OSError | TimeoutError)
                 raise
 
     def detach(self) -> None:
