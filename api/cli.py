@@ -22,6 +22,8 @@ users = typer.Typer(help="门户用户 / users of the portal", no_args_is_help=T
 gateways = typer.Typer(help="网关的登记与凭证 / enrolment and credentials of gateways", no_args_is_help=True)
 app.add_typer(users, name="user")
 app.add_typer(gateways, name="gateway")
+holds = typer.Typer(help="保留分钟记录，不到期删除 / minute records that must not expire", no_args_is_help=True)
+app.add_typer(holds, name="hold")
 
 
 def _settings() -> Settings:
@@ -163,6 +165,125 @@ def gateway_list(
         for held in one["credentials"]:
             since = held["revoked"] or held["hand_over"] or held["first_used"] or "-"
             typer.echo(f"{one['gateway']:32} {held['state']:9} {since:21} {held['hardware']}")
+
+
+@app.command()
+def publish(
+    draft: Annotated[bool, typer.Option("--draft", help="为统计期制作一套草稿 / make a draft of a period")] = False,
+    set_id: Annotated[int | None, typer.Option("--set", help="发布这套数 / publish this set")] = None,
+    withdraw: Annotated[int | None, typer.Option(help="撤回已发布的这套数 / withdraw this published set")] = None,
+    period: Annotated[
+        str | None, typer.Option(help="2026-11、2026-Q4、2026、2026-01..2026-11；默认本月 / default: this month")
+    ] = None,
+    note: Annotated[str, typer.Option(help="说明，发布与撤回必填 / a note; needed to publish or withdraw")] = "",
+    enterprises: Annotated[
+        bool, typer.Option("--enterprises", help="草稿含每家企业 / every enterprise in the draft too")
+    ] = False,
+) -> None:
+    """指标草稿、发布与撤回；都不给时列出各套数 / draft, publish or withdraw figures; without any: list the sets."""
+    from api.problems import ProblemError
+    from api.services.figure_sets import FigureSetError
+    from api.services.publishing import say
+
+    if sum((draft, set_id is not None, withdraw is not None)) > 1:
+        raise typer.BadParameter("--draft、--set、--withdraw 只能用一个 / one of them at a time")
+    try:
+        lines = say(
+            _settings(),
+            SystemClock(),
+            draft=draft,
+            set_id=set_id,
+            withdrawn=withdraw,
+            period=period,
+            note=note,
+            enterprises=enterprises,
+        )
+    except (FigureSetError, ProblemError) as error:
+        _fail(str(error))
+    for line in lines:
+        typer.echo(line)
+
+
+def _day(text: str) -> int:
+    from api.services.periods import read_day
+
+    try:
+        return read_day(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@holds.command("add")
+def hold_add(
+    first: Annotated[str, typer.Argument(help="首日 YYYY-MM-DD / first local day")],
+    last: Annotated[str, typer.Argument(help="末日 YYYY-MM-DD / last local day, included")],
+    reason: Annotated[str, typer.Option(help="理由 / why")],
+    enterprise: Annotated[str | None, typer.Option(help="涉及的企业代码 / the enterprise that it is about")] = None,
+) -> None:
+    """保留这些天的分钟记录，直到解除 / keep the minute records of these days until the hold is released."""
+    from api.holds import HoldError, add_hold
+    from api.register.admin import register_of
+
+    settings = _settings()
+    days = _day(first), _day(last)
+    try:
+        with register_of(settings) as engine:
+            made = add_hold(engine, *days, enterprise, reason, "cli", SystemClock().now_ns())
+    except HoldError as error:
+        _fail(str(error))
+    typer.echo(f"{made}: {first} – {last}")
+    if settings.store_address.startswith("influxdb"):
+        typer.echo(
+            "InfluxDB 按自己的保留期删除：请把桶的保留期设得够长 / "
+            "InfluxDB drops by a retention of its own: set the bucket's long enough",
+            err=True,
+        )
+
+
+@holds.command("release")
+def hold_release(hold_id: Annotated[int, typer.Argument(help="编号 / number of the hold")]) -> None:
+    """解除保留，这些天照常到期 / release a hold; its days expire as others do."""
+    from api.holds import HoldError, release_hold
+    from api.register.admin import register_of
+
+    try:
+        with register_of(_settings()) as engine:
+            release_hold(engine, hold_id, "cli", SystemClock().now_ns())
+    except HoldError as error:
+        _fail(str(error))
+    typer.echo(f"{hold_id}: 已解除 released")
+
+
+@holds.command("list")
+def hold_list() -> None:
+    """列出保留，新的在前 / list the holds, the newest first."""
+    from api.holds import list_holds
+    from api.register.admin import register_of
+    from api.services.periods import day_id
+
+    with register_of(_settings()) as engine:
+        found = list_holds(engine)
+    for hold in found:
+        state = "有效 stands" if hold.released_ns is None else "已解除 released"
+        about = hold.credit_code or "全部 all"
+        typer.echo(f"{hold.id}: {day_id(hold.from_day)} – {day_id(hold.to_day)}, {about}, {state}: {hold.reason}")
+
+
+@app.command()
+def audit() -> None:
+    """核对审计日志的链条：改动或删除任何一行都会发现 / verify the audit log: an edited or missing row is found."""
+    from api.register.admin import register_of
+    from api.register.audit import verify
+
+    with register_of(_settings()) as engine, engine.connect() as connection:
+        checked = verify(connection)
+    if checked.broken is not None:
+        _fail(
+            f"审计日志第 {checked.broken} 行与前一行不衔接：有行被改动或删除，请与备份比对 / "
+            f"row {checked.broken} does not follow from the one before it: a row was edited or is missing, "
+            "compare with a backup"
+        )
+    typer.echo(f"完整 whole: {checked.rows} 行 rows, 末行摘要 last digest {checked.last}")
 
 
 def main() -> None:

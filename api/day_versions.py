@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import BigInteger, Connection, Engine, cast, delete, insert, select
 
+from api.register.database import writing
 from api.register.models import DeviceDay, DeviceDayVersion
 from metrics.record import local_day_start_s
 
@@ -46,10 +47,10 @@ def _running(day: int, at_ns: int) -> bool:
     return at_ns < local_day_start_s(day + 1) * _NS
 
 
-def drop_running(connection: Connection, now_ns: int) -> int:
-    """Drop old versions of days that were not over when they were computed. Returns how many."""
+def drop_running(engine: Engine, now_ns: int) -> None:
+    """Drop old versions of days that were not over when they were computed."""
     v = DeviceDayVersion
-    day_end_ns = (v.day + 1) * 86_400 * _NS + local_day_start_s(0) * _NS
+    day_end_ns = cast(v.day + 1, BigInteger) * (86_400 * _NS) + local_day_start_s(0) * _NS
     old_ns = now_ns - RUNNING_KEPT_DAYS * 24 * _HOUR_NS
-    done = connection.execute(delete(v).where(v.superseded_ns < old_ns, v.computed_ns < day_end_ns))
-    return done.rowcount
+    with writing(engine) as connection:
+        connection.execute(delete(v).where(v.superseded_ns < old_ns, v.computed_ns < day_end_ns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +22,11 @@ log = structlog.get_logger(__name__)
 
 
 class Housekeeping:
-    """Keeps journal and interval store at their size. `record_days`: how long minute records are kept."""
+    """Keeps journal and interval store at their size.
+
+    `record_days`: how long minute records are kept; `held`: first and last local day of what is kept longer; `also`:
+    what else is dropped by its age.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,8 @@ class Housekeeping:
         clock: Clock,
         record_days: int,
         duty: Duty | None = None,
+        held: Callable[[], Sequence[tuple[int, int]]] = tuple,
+        also: Callable[[], None] = lambda: None,
     ) -> None:
         self._duty = duty or AlwaysOnDuty()
         self._journal = journal
@@ -43,6 +49,8 @@ class Housekeeping:
         self._final = final
         self._clock = clock
         self._record_days = record_days
+        self._held = held
+        self._also = also
         self._sealed_on = -1
         self._running = threading.Lock()
         self._closed = False
@@ -54,7 +62,7 @@ class Housekeeping:
             return
         errors: list[str] = []
         with self._running:
-            for task in (self._seal, self._expire, self._drop):
+            for task in (self._seal, self._expire, self._drop, self._drop_versions):
                 if self._closed:
                     return
                 try:
@@ -93,7 +101,9 @@ class Housekeeping:
         if min(days, default=before) >= before or self._rollup.dirty_before(before):
             return
         self._final.finish_before(before, self._applier.applied)
-        log.info("records_expired", days=len(self._store.expire(before)))
+        expired = self._store.expire(before, self._held())
+        if expired:
+            log.info("records_expired", days=len(expired))
 
     def _finish(self) -> None:
         """Make old days final where the engine drops records by a retention of its own: it may have half a day left."""
@@ -103,6 +113,9 @@ class Housekeeping:
         before = min(self._today(), newest + 1) - self._record_days
         if not self._rollup.dirty_before(before):
             self._final.finish_before(before, self._applier.applied)
+
+    def _drop_versions(self) -> None:
+        self._also()
 
     def _drop(self) -> None:
         dropped = self._journal.drop_before(self._applier.applied)

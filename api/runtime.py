@@ -15,8 +15,10 @@ from api.applier import Applier
 from api.attempts import Attempts
 from api.clock import Clock
 from api.credentials import Credentials
+from api.day_versions import drop_running
 from api.epochs import EpochWatch
 from api.final_days import FinalDays
+from api.holds import held_days
 from api.housekeeping import Housekeeping
 from api.ingest import IngestService
 from api.journal.open import open_journal
@@ -126,7 +128,18 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     rollup = Rollup(engine, store, clock, settings.today_refresh_s, store.applied, days.stale, final, duty)
     rollup.hold_until(journal.position)
     applier = Applier(journal, store, rollup.mark, final.take_out, duty)
-    housekeeping = Housekeeping(journal, store, applier, rollup, final, clock, settings.record_days, duty)
+    housekeeping = Housekeeping(
+        journal,
+        store,
+        applier,
+        rollup,
+        final,
+        clock,
+        settings.record_days,
+        duty,
+        lambda: held_days(engine),
+        lambda: drop_running(engine, clock.now_ns()),
+    )
     if isinstance(duty, SharedDuty):
         stack.callback(duty.close)
         presence = SharedPresence(engine, live, announcements.catch_up)

@@ -226,6 +226,168 @@ class Explanation(ApiModel):
     """How many enterprises the rows of the whole perimeter belong to."""
 
 
+class Cause(ApiModel):
+    """One cause of a change of a rate, and what it did. Shares are 0 to 1 and add up to the change."""
+
+    cause: str
+    zh: str
+    en: str
+    machines: int
+    numerator: float
+    denominator: float
+    value: float | None
+    lower: float | None
+    upper: float | None
+
+
+class MovedMachine(ApiModel):
+    """A machine that moved a figure, and how."""
+
+    id: str
+    number: str
+    name_zh: str
+    enterprise_id: str
+    cause: str
+
+
+class IndustryEffect(ApiModel):
+    """What one industry did to the change of energy, in the figure's unit (LMDI-I, additive)."""
+
+    industry_id: str
+    name_zh: str
+    change: float
+    activity: float
+    structure: float
+    intensity: float
+
+
+class FigureChange(ApiModel):
+    """Why a figure changed: between two periods, or between two times at which it was known."""
+
+    before: Figure
+    after: Figure
+    change: float | None
+    causes: list[Cause]
+    """Of a rate: machine by machine, without a residual."""
+    machines: list[MovedMachine]
+    """At most 200 of the machines that moved it."""
+    machines_total: int
+    within: float | None = None
+    """Of a rate: what happened within enterprises; `within` and `mix` add up to the change."""
+    mix: float | None = None
+    """Of a rate: what the enterprises' weights did."""
+    industries: list[IndustryEffect] = Field(default_factory=list)
+    """Of metered energy: by industry, where output or value added of both periods is reported."""
+    undecomposed: list[str] = Field(default_factory=list)
+    """Industries with energy whose activity nobody reported: they are left out of the decomposition."""
+    note_zh: str = ""
+    note_en: str = ""
+
+
+ChangeReason = Literal["late-data", "register", "definition", "time"]
+
+
+class RevisedFigure(ApiModel):
+    """How a figure of a set differs from the one that was published before it, and why."""
+
+    value_before: float | None
+    value_after: float | None
+    difference: float | None
+    reasons: list[ChangeReason]
+    """Late data, register (台账, 申报), definition (口径), or that the period had gone on."""
+    causes: list[Cause] = Field(default_factory=list)
+    machines: list[MovedMachine] = Field(default_factory=list)
+    machines_total: int = 0
+
+
+class FigureEvent(ApiModel):
+    """What became of a set of figures."""
+
+    kind: Literal["published", "withdrawn"]
+    at: datetime
+    actor: str
+    note: str
+    revision: int
+
+
+class FigureSetSummary(ApiModel):
+    """A set of figures of one period: a draft, until an event publishes it."""
+
+    id: int
+    period: str
+    as_of: datetime
+    made_at: datetime
+    actor: str
+    note: str
+    digest: str
+    """SHA-256 over its figures' digests: the same inputs give the same set."""
+    compared_with: int | None
+    state: Literal["draft", "published", "superseded", "withdrawn"]
+    figures: int
+    changed: int
+    """How many of its figures differ from those published before."""
+    events: list[FigureEvent]
+
+
+class FigureSetList(ApiModel):
+    """Sets of figures, the newest first."""
+
+    page: Page
+    items: list[FigureSetSummary]
+
+
+class SetFigure(ApiModel):
+    """A figure of a set, as it was computed, and what changed against the one published before."""
+
+    figure: Figure
+    revised: RevisedFigure | None
+
+
+class FigureSet(ApiModel):
+    """A set with its figures of one scope."""
+
+    summary: FigureSetSummary
+    scope: str
+    figures: list[SetFigure]
+
+
+class Published(ApiModel):
+    """Figures of one scope and period as they were published at a time; none where none were."""
+
+    period: str
+    scope: str
+    as_of: datetime
+    set_id: int | None
+    revision: int | None
+    published_at: datetime | None
+    note: str
+    figures: list[SetFigure]
+
+
+class TooLateEntry(ApiModel):
+    """Records of one device and local day that came when the day was final: listed, and not counted."""
+
+    position: int
+    """Place in the journal."""
+    gateway: str
+    device: str
+    day: date
+    asset_id: str | None
+    name_zh: str
+    rows: int
+    connected_s: float
+    """What they would have added to the day."""
+    quantity: float
+    unit: str
+
+
+class TooLateList(ApiModel):
+    """What came too late, the newest first."""
+
+    page: Page
+    items: list[TooLateEntry]
+
+
 class Enterprise(ApiModel):
     """An enterprise of the register."""
 
@@ -369,6 +531,36 @@ class Plan(ApiModel):
     years: str
     indicators: list[PlanIndicator]
     baselines: list[Declared]
+
+
+class TargetProgress(ApiModel):
+    """Where an indicator of the plan stands on its path. Values in the indicator's own unit."""
+
+    indicator: PlanIndicator
+    method: Literal["linear", "compound", "yearly", "none"]
+    year: int | None
+    """Year of the last official value."""
+    value: float | None
+    source: str
+    required: float | None
+    """Where the path stands in that year."""
+    completion: float | None
+    """Progress made over progress due, 1: exactly on the path."""
+    status: str
+    """已完成, 正常, 偏慢, 滞后, 倒退, 无法判断 or 无目标."""
+    projected: float | None
+    """Of the target year, with the interval that holds four times in five; None: fewer than three values."""
+    projected_lower: float | None
+    projected_upper: float | None
+    chance: float | None
+    """Chance of being at or above the target in its year."""
+
+
+class PlanProgress(ApiModel):
+    """Every indicator of a plan against its target."""
+
+    plan_id: str
+    items: list[TargetProgress]
 
 
 class Health(ApiModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, insert, select, text
 
@@ -24,9 +24,25 @@ def write_audit(connection: Connection, at_ns: int, actor: str, action: str, sub
     )
 
 
+class Checked(NamedTuple):
+    """What a look through the whole chain found."""
+
+    rows: int
+    broken: int | None
+    """Id of the first row that does not follow from the one before it."""
+    last: str
+    """Digest of the last row: kept elsewhere, it also shows that none was cut off at the end."""
+
+
 def first_broken(connection: Connection) -> int | None:
     """The id of the first row that does not follow from the one before it; None for a whole chain."""
+    return verify(connection).broken
+
+
+def verify(connection: Connection) -> Checked:
+    """Look through the whole chain, up to the first row that is broken."""
     before = ""
+    count = 0
     rows = connection.execute(
         select(Audit.id, Audit.at_ns, Audit.actor, Audit.action, Audit.subject, Audit.detail, Audit.digest).order_by(
             Audit.id
@@ -34,9 +50,10 @@ def first_broken(connection: Connection) -> int | None:
     )
     for row_id, at_ns, actor, action, subject, detail, digest in rows:
         if digest != _digest(before, at_ns, actor, action, subject, detail):
-            return int(row_id)
+            return Checked(count, int(row_id), before)
         before = digest
-    return None
+        count += 1
+    return Checked(count, None, before)
 
 
 def _digest(before: str, at_ns: int, actor: str, action: str, subject: str, detail: str) -> str:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from api.routes.deps import PROBLEMS, CountyDep, DataReaderDep
-from api.schemas import DefinitionList, Explanation, IndicatorList, ScopeList, Series
-from api.services import explain, figures, scopes, series
+from api.schemas import (
+    DefinitionList,
+    Explanation,
+    FigureChange,
+    FigureSet,
+    FigureSetList,
+    IndicatorList,
+    Published,
+    ScopeList,
+    Series,
+    TooLateList,
+)
+from api.services import changes, explain, figure_sets, figures, scopes, series, too_late
 from api.services.explain_words import Counted
 
 router = APIRouter(prefix="/api/v1", tags=["figures"], responses=PROBLEMS)
@@ -81,6 +92,28 @@ def explain_indicator(
     )
 
 
+@router.get("/indicators/{id}/change")
+def indicator_change(
+    id: str,  # noqa: A002 (the path's own word)
+    county: CountyDep,
+    reader: DataReaderDep,
+    scope: ScopeQuery = None,
+    period: PeriodQuery = None,
+    before: Annotated[
+        str | None, Query(max_length=32, description="the period to compare with; default: the one before")
+    ] = None,
+    as_of: AsOfQuery = None,
+    before_as_of: Annotated[
+        str | None,
+        Query(
+            max_length=40, description="compare with what was known then, of the same period unless `before` is given"
+        ),
+    ] = None,
+) -> FigureChange:
+    """Why a figure changed: of a rate machine by machine, of metered energy by industry. Nothing is left over."""
+    return changes.change_between(county, reader, id, scope, period, before, as_of, before_as_of)
+
+
 @router.get("/indicators/{id}/series")
 def indicator_series(
     id: str,  # noqa: A002 (the path's own word)
@@ -108,3 +141,46 @@ def list_scopes(
 ) -> ScopeList:
     """What figures can be asked about: the county and its parts, then enterprises. Assets are scopes too."""
     return scopes.list_scopes(county, reader, offset, limit)
+
+
+@router.get("/figure-sets")
+def list_figure_sets(
+    county: CountyDep,
+    reader: DataReaderDep,
+    period: PeriodQuery = None,
+    offset: Offset = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> FigureSetList:
+    """Sets of figures that were drafted or published, the newest first. Drafts are for statisticians and auditors."""
+    return figure_sets.list_sets(county, reader, period, offset, limit)
+
+
+@router.get("/figure-sets/{id}")
+def get_figure_set(
+    id: Annotated[int, Path(ge=1, le=1 << 53)],  # noqa: A002 (the path's own word)
+    county: CountyDep,
+    reader: DataReaderDep,
+    scope: ScopeQuery = None,
+) -> FigureSet:
+    """The figures of one scope in a set, each with what changed against the one published before, and why."""
+    return figure_sets.get_set(county, reader, id, scope)
+
+
+@router.get("/published")
+def published_figures(
+    county: CountyDep,
+    reader: DataReaderDep,
+    scope: ScopeQuery = None,
+    period: PeriodQuery = None,
+    as_of: AsOfQuery = None,
+) -> Published:
+    """Figures of one scope and period as they stood published at a time, with their revision."""
+    return figure_sets.published(county, reader, scope, period, as_of)
+
+
+@router.get("/too-late")
+def list_too_late(
+    county: CountyDep, reader: DataReaderDep, offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> TooLateList:
+    """Records that came for days that were final: listed with what they would have added, and not counted."""
+    return too_late.list_too_late(county, reader, offset, limit)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 
 from api.problems import ProblemError
 from api.routes.deps import PROBLEMS, CountyDep, DataReaderDep, ReaderDep
-from api.schemas import Asset, AssetList, Enterprise, EnterpriseList, GatewayList, Plan, PlanList
-from api.services import assets, enterprises, gateways
+from api.schemas import Asset, AssetList, Enterprise, EnterpriseList, GatewayList, Plan, PlanList, PlanProgress
+from api.services import assets, enterprises, gateways, progress
 
 router = APIRouter(prefix="/api/v1", tags=["register"], responses=PROBLEMS)
 
@@ -73,3 +73,14 @@ def get_plan(id: str, county: CountyDep, reader: DataReaderDep) -> Plan:  # noqa
     if plan is None:
         raise ProblemError("not-found", f"plan {id}")
     return plan
+
+
+@router.get("/plans/{id}/progress")
+def plan_progress(
+    id: str,  # noqa: A002 (the path's own word)
+    county: CountyDep,
+    reader: DataReaderDep,
+    as_of: Annotated[str | None, Query(max_length=40, description="official values as entered by then")] = None,
+) -> PlanProgress:
+    """Every indicator of a plan against its target: path, status, projection, by the official values entered."""
+    return progress.plan_progress(county, id, as_of)

@@ -100,10 +100,14 @@ _Index = dict[int, dict[str, tuple[str, int]]]
 class DayBook:
     """Day states as known at one time: now, or an instant of the past."""
 
-    def __init__(self, engine: Engine, numbers: Numbers, known_ns: int | None = None) -> None:
+    def __init__(
+        self, engine: Engine, numbers: Numbers, known_ns: int | None = None, present: DayBook | None = None
+    ) -> None:
         self._engine = engine
         self._numbers = numbers
         self._known_ns = known_ns
+        self._present = present
+        self._most_bytes = TABLE_BYTES if present is None else TABLE_BYTES // 8
         self._lock = threading.RLock()
         self._index: _Index = {}
         self._tables: OrderedDict[int, tuple[dict[str, tuple[str, int]], DayStates]] = OrderedDict()
@@ -220,6 +224,9 @@ class DayBook:
         if held is not None and held[0] == wanted:
             self._tables.move_to_end(day)
             return held[1]
+        same = None if self._present is None else self._present.same_table(day, wanted)
+        if same is not None:
+            return same
         kept: list[DayStates] = []
         fresh = dict(wanted)
         if held is not None:
@@ -232,9 +239,17 @@ class DayBook:
         self._tables[day] = (dict(wanted), made)
         self._tables.move_to_end(day)
         self._bytes += _size(made)
-        while self._bytes > TABLE_BYTES and len(self._tables) > 1:
+        while self._bytes > self._most_bytes and len(self._tables) > 1:
             self._bytes -= _size(self._tables.popitem(last=False)[1][1])
         return made
+
+    def same_table(self, day: int, wanted: Mapping[str, tuple[str, int]]) -> DayStates | None:
+        """The table of a day, if it is at hand and holds exactly these digests."""
+        with self._lock:
+            held = self._tables.get(day)
+            if held is None or held[0].keys() != wanted.keys():
+                return None
+            return held[1] if all(held[0][gateway][0] == wanted[gateway][0] for gateway in wanted) else None
 
     def _decode(self, day: int, wanted: Mapping[str, tuple[str, int]]) -> list[DayStates]:
         d, v = DeviceDay, DeviceDayVersion
@@ -281,7 +296,7 @@ class DayCache(DayBook):
         with self._lock:
             found = self._known.get(at_ns)
             if found is None:
-                found = self._known[at_ns] = DayBook(self._engine, self._numbers, at_ns)
+                found = self._known[at_ns] = DayBook(self._engine, self._numbers, at_ns, self)
                 while len(self._known) > _MAX_KNOWN:
                     self._known.popitem(last=False)
             self._known.move_to_end(at_ns)

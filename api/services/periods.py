@@ -27,6 +27,14 @@ def day_id(day: int) -> str:
     return local_date(local_day_start_s(day)).strftime("%Y-%m-%d")
 
 
+def read_day(text: str) -> int:
+    """The local day number of `2026-11-23`. Raises ValueError."""
+    found = period(text)
+    if found.kind != "day":
+        raise ValueError(f"day {text!r}: 应为 expected YYYY-MM-DD")
+    return found.from_day
+
+
 def present_month(now_s: int) -> str:
     """The id of the local month that holds a time."""
     return local_date(now_s).strftime("%Y-%m")

@@ -364,16 +364,20 @@ class DuckDBStore:
     def _forget_sealed(self, sealed: SealedDay) -> None:
         self._transaction(("delete from record where day = ? and position <= ?", [sealed.day, sealed.through]))
 
-    def expire(self, before_day: int) -> list[int]:
-        """Drop the records of every local day before `before_day`; returns those days."""
+    def expire(self, before_day: int, held: Sequence[tuple[int, int]] = ()) -> list[int]:
+        """Drop the records of the local days before `before_day` that `held` does not hold; returns those days."""
+
+        def goes(day: int) -> bool:
+            return day < before_day and not any(first <= day <= last for first, last in held)
+
         with self._sealing, self._writing:
-            hot = [day for day in self.hot_days() if day < before_day]
-            old = [sealed for sealed in self._sealed.values() if sealed.day < before_day]
-            self._sealed = {day: sealed for day, sealed in self._sealed.items() if day >= before_day}
+            hot = [day for day in self.hot_days() if goes(day)]
+            old = [sealed for sealed in self._sealed.values() if goes(sealed.day)]
+            self._sealed = {day: sealed for day, sealed in self._sealed.items() if not goes(day)}
             for sealed in old:
                 sealed.path.unlink(missing_ok=True)
             if hot:
-                self._transaction(("delete from record where day < ?", [before_day]))
+                self._transaction(*(("delete from record where day = ?", [day]) for day in hot))
         return sorted({*hot, *(sealed.day for sealed in old)})
 
     def _transaction(self, *statements: tuple[str, list[int]]) -> None:

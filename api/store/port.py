@@ -127,6 +127,9 @@ class EmbeddedStore(IntervalStore, Protocol):
         """
         ...
 
-    def expire(self, before_day: int) -> list[int]:
-        """Drop the records of every local day before `before_day`; returns those days."""
+    def expire(self, before_day: int, held: Sequence[tuple[int, int]] = ()) -> list[int]:
+        """Drop the records of every local day before `before_day`; returns those days.
+
+        `held`: first and last local day of stretches that stay.
+        """
         ...

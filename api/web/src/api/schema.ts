@@ -168,6 +168,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/figure-sets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Figure Sets
+         * @description Sets of figures that were drafted or published, the newest first. Drafts are for statisticians and auditors.
+         */
+        get: operations["list_figure_sets_api_v1_figure_sets_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/figure-sets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Figure Set
+         * @description The figures of one scope in a set, each with what changed against the one published before, and why.
+         */
+        get: operations["get_figure_set_api_v1_figure_sets__id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/gateways": {
         parameters: {
             query?: never;
@@ -200,6 +240,26 @@ export interface paths {
          * @description Figures of one scope and period, each with bounds, coverage, counts and digests of its inputs.
          */
         get: operations["list_indicators_api_v1_indicators_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/indicators/{id}/change": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Indicator Change
+         * @description Why a figure changed: of a rate machine by machine, of metered energy by industry. Nothing is left over.
+         */
+        get: operations["indicator_change_api_v1_indicators__id__change_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -353,6 +413,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plans/{id}/progress": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan Progress
+         * @description Every indicator of a plan against its target: path, status, projection, by the official values entered.
+         */
+        get: operations["plan_progress_api_v1_plans__id__progress_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/published": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Published Figures
+         * @description Figures of one scope and period as they stood published at a time, with their revision.
+         */
+        get: operations["published_figures_api_v1_published_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/scopes": {
         parameters: {
             query?: never;
@@ -396,6 +496,26 @@ export interface paths {
          * @description Sign out: the session is gone on the server too.
          */
         delete: operations["sign_out_api_v1_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/too-late": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Too Late
+         * @description Records that came for days that were final: listed with what they would have added, and not counted.
+         */
+        get: operations["list_too_late_api_v1_too_late_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -635,6 +755,30 @@ export interface components {
             valid_from: string;
             /** Valid To */
             valid_to: string | null;
+        };
+        /**
+         * Cause
+         * @description One cause of a change of a rate, and what it did. Shares are 0 to 1 and add up to the change.
+         */
+        Cause: {
+            /** Cause */
+            cause: string;
+            /** Denominator */
+            denominator: number;
+            /** En */
+            en: string;
+            /** Lower */
+            lower: number | null;
+            /** Machines */
+            machines: number;
+            /** Numerator */
+            numerator: number;
+            /** Upper */
+            upper: number | null;
+            /** Value */
+            value: number | null;
+            /** Zh */
+            zh: string;
         };
         /**
          * Declared
@@ -933,6 +1077,121 @@ export interface components {
             value: number | null;
         };
         /**
+         * FigureChange
+         * @description Why a figure changed: between two periods, or between two times at which it was known.
+         */
+        FigureChange: {
+            after: components["schemas"]["Figure"];
+            before: components["schemas"]["Figure"];
+            /** Causes */
+            causes: components["schemas"]["Cause"][];
+            /** Change */
+            change: number | null;
+            /** Industries */
+            industries?: components["schemas"]["IndustryEffect"][];
+            /** Machines */
+            machines: components["schemas"]["MovedMachine"][];
+            /** Machines Total */
+            machines_total: number;
+            /** Mix */
+            mix?: number | null;
+            /**
+             * Note En
+             * @default
+             */
+            note_en: string;
+            /**
+             * Note Zh
+             * @default
+             */
+            note_zh: string;
+            /** Undecomposed */
+            undecomposed?: string[];
+            /** Within */
+            within?: number | null;
+        };
+        /**
+         * FigureEvent
+         * @description What became of a set of figures.
+         */
+        FigureEvent: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "published" | "withdrawn";
+            /** Note */
+            note: string;
+            /** Revision */
+            revision: number;
+        };
+        /**
+         * FigureSet
+         * @description A set with its figures of one scope.
+         */
+        FigureSet: {
+            /** Figures */
+            figures: components["schemas"]["SetFigure"][];
+            /** Scope */
+            scope: string;
+            summary: components["schemas"]["FigureSetSummary"];
+        };
+        /**
+         * FigureSetList
+         * @description Sets of figures, the newest first.
+         */
+        FigureSetList: {
+            /** Items */
+            items: components["schemas"]["FigureSetSummary"][];
+            page: components["schemas"]["Page"];
+        };
+        /**
+         * FigureSetSummary
+         * @description A set of figures of one period: a draft, until an event publishes it.
+         */
+        FigureSetSummary: {
+            /** Actor */
+            actor: string;
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Changed */
+            changed: number;
+            /** Compared With */
+            compared_with: number | null;
+            /** Digest */
+            digest: string;
+            /** Events */
+            events: components["schemas"]["FigureEvent"][];
+            /** Figures */
+            figures: number;
+            /** Id */
+            id: number;
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /** Note */
+            note: string;
+            /** Period */
+            period: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "draft" | "published" | "superseded" | "withdrawn";
+        };
+        /**
          * Gap
          * @description Stands for records that will never come. Times in s UTC, `[start_s, end_s)`.
          *
@@ -1032,6 +1291,24 @@ export interface components {
             figures: components["schemas"]["Figure"][];
             period: components["schemas"]["Period"];
             scope: components["schemas"]["Scope"];
+        };
+        /**
+         * IndustryEffect
+         * @description What one industry did to the change of energy, in the figure's unit (LMDI-I, additive).
+         */
+        IndustryEffect: {
+            /** Activity */
+            activity: number;
+            /** Change */
+            change: number;
+            /** Industry Id */
+            industry_id: string;
+            /** Intensity */
+            intensity: number;
+            /** Name Zh */
+            name_zh: string;
+            /** Structure */
+            structure: number;
         };
         /**
          * IngestAnswer
@@ -1150,6 +1427,22 @@ export interface components {
             epoch: number;
             first: number;
             last: number;
+        };
+        /**
+         * MovedMachine
+         * @description A machine that moved a figure, and how.
+         */
+        MovedMachine: {
+            /** Cause */
+            cause: string;
+            /** Enterprise Id */
+            enterprise_id: string;
+            /** Id */
+            id: string;
+            /** Name Zh */
+            name_zh: string;
+            /** Number */
+            number: string;
         };
         /**
          * Page
@@ -1279,6 +1572,16 @@ export interface components {
             items: components["schemas"]["Plan"][];
         };
         /**
+         * PlanProgress
+         * @description Every indicator of a plan against its target.
+         */
+        PlanProgress: {
+            /** Items */
+            items: components["schemas"]["TargetProgress"][];
+            /** Plan Id */
+            plan_id: string;
+        };
+        /**
          * Problem
          * @description Every failure that a page can show: what happened, what to do, and the technical line.
          */
@@ -1300,6 +1603,31 @@ export interface components {
             title_zh: string;
         };
         /**
+         * Published
+         * @description Figures of one scope and period as they were published at a time; none where none were.
+         */
+        Published: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Figures */
+            figures: components["schemas"]["SetFigure"][];
+            /** Note */
+            note: string;
+            /** Period */
+            period: string;
+            /** Published At */
+            published_at: string | null;
+            /** Revision */
+            revision: number | null;
+            /** Scope */
+            scope: string;
+            /** Set Id */
+            set_id: number | null;
+        };
+        /**
          * RefusedRow
          * @description One row that is not stored, and why.
          */
@@ -1308,6 +1636,29 @@ export interface components {
             expected: string;
             index: number;
             value: number;
+        };
+        /**
+         * RevisedFigure
+         * @description How a figure of a set differs from the one that was published before it, and why.
+         */
+        RevisedFigure: {
+            /** Causes */
+            causes?: components["schemas"]["Cause"][];
+            /** Difference */
+            difference: number | null;
+            /** Machines */
+            machines?: components["schemas"]["MovedMachine"][];
+            /**
+             * Machines Total
+             * @default 0
+             */
+            machines_total: number;
+            /** Reasons */
+            reasons: ("late-data" | "register" | "definition" | "time")[];
+            /** Value After */
+            value_after: number | null;
+            /** Value Before */
+            value_before: number | null;
         };
         /**
          * Scope
@@ -1386,6 +1737,14 @@ export interface components {
             username: string;
         };
         /**
+         * SetFigure
+         * @description A figure of a set, as it was computed, and what changed against the one published before.
+         */
+        SetFigure: {
+            figure: components["schemas"]["Figure"];
+            revised: components["schemas"]["RevisedFigure"] | null;
+        };
+        /**
          * Standing
          * @description What the county holds of a valid credential. `hand_over_s`: as in `IngestAnswer`.
          */
@@ -1395,6 +1754,76 @@ export interface components {
             /** @default 0 */
             hand_over_s: number;
             issued_ns: number;
+        };
+        /**
+         * TargetProgress
+         * @description Where an indicator of the plan stands on its path. Values in the indicator's own unit.
+         */
+        TargetProgress: {
+            /** Chance */
+            chance: number | null;
+            /** Completion */
+            completion: number | null;
+            indicator: components["schemas"]["PlanIndicator"];
+            /**
+             * Method
+             * @enum {string}
+             */
+            method: "linear" | "compound" | "yearly" | "none";
+            /** Projected */
+            projected: number | null;
+            /** Projected Lower */
+            projected_lower: number | null;
+            /** Projected Upper */
+            projected_upper: number | null;
+            /** Required */
+            required: number | null;
+            /** Source */
+            source: string;
+            /** Status */
+            status: string;
+            /** Value */
+            value: number | null;
+            /** Year */
+            year: number | null;
+        };
+        /**
+         * TooLateEntry
+         * @description Records of one device and local day that came when the day was final: listed, and not counted.
+         */
+        TooLateEntry: {
+            /** Asset Id */
+            asset_id: string | null;
+            /** Connected S */
+            connected_s: number;
+            /**
+             * Day
+             * Format: date
+             */
+            day: string;
+            /** Device */
+            device: string;
+            /** Gateway */
+            gateway: string;
+            /** Name Zh */
+            name_zh: string;
+            /** Position */
+            position: number;
+            /** Quantity */
+            quantity: number;
+            /** Rows */
+            rows: number;
+            /** Unit */
+            unit: string;
+        };
+        /**
+         * TooLateList
+         * @description What came too late, the newest first.
+         */
+        TooLateList: {
+            /** Items */
+            items: components["schemas"]["TooLateEntry"][];
+            page: components["schemas"]["Page"];
         };
     };
     responses: never;
@@ -1917,6 +2346,128 @@ export interface operations {
             };
         };
     };
+    list_figure_sets_api_v1_figure_sets_get: {
+        parameters: {
+            query?: {
+                /** @description `2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; default: the present month */
+                period?: string | null;
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureSetList"];
+                };
+            };
+            /** @description not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no right to it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a bad parameter */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_figure_set_api_v1_figure_sets__id__get: {
+        parameters: {
+            query?: {
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, `enterprise:CODE` or `asset:ID`; default: all one may see */
+                scope?: string | null;
+            };
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureSet"];
+                };
+            };
+            /** @description not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no right to it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a bad parameter */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_gateways_api_v1_gateways_get: {
         parameters: {
             query?: never;
@@ -2000,6 +2551,75 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IndicatorList"];
+                };
+            };
+            /** @description not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no right to it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a bad parameter */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    indicator_change_api_v1_indicators__id__change_get: {
+        parameters: {
+            query?: {
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, `enterprise:CODE` or `asset:ID`; default: all one may see */
+                scope?: string | null;
+                /** @description `2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; default: the present month */
+                period?: string | null;
+                /** @description the period to compare with; default: the one before */
+                before?: string | null;
+                /** @description what was known at this time, e.g. `2026-11-23T08:00:00+08:00`: register, announcements and day states as they then were; default: now */
+                as_of?: string | null;
+                /** @description compare with what was known then, of the same period unless `before` is given */
+                before_as_of?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FigureChange"];
                 };
             };
             /** @description not signed in */
@@ -2526,6 +3146,130 @@ export interface operations {
             };
         };
     };
+    plan_progress_api_v1_plans__id__progress_get: {
+        parameters: {
+            query?: {
+                /** @description official values as entered by then */
+                as_of?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanProgress"];
+                };
+            };
+            /** @description not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no right to it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a bad parameter */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    published_figures_api_v1_published_get: {
+        parameters: {
+            query?: {
+                /** @description `county`, `zone:ID`, `area:ID`, `industry:ID`, `chain:ID`, `park:ID`, `ladder:CLASS`, `enterprise:CODE` or `asset:ID`; default: all one may see */
+                scope?: string | null;
+                /** @description `2026-11-23`, `2026-11`, `2026-Q4`, `2026`, or cumulative `2026-01..2026-11`, in Asia/Shanghai; default: the present month */
+                period?: string | null;
+                /** @description what was known at this time, e.g. `2026-11-23T08:00:00+08:00`: register, announcements and day states as they then were; default: now */
+                as_of?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Published"];
+                };
+            };
+            /** @description not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no right to it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a bad parameter */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_scopes_api_v1_scopes_get: {
         parameters: {
             query?: {
@@ -2719,6 +3463,65 @@ export interface operations {
             };
             /** @description no right to it */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_too_late_api_v1_too_late_get: {
+        parameters: {
+            query?: {
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TooLateList"];
+                };
+            };
+            /** @description not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no right to it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a bad parameter */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
