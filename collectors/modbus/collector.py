@@ -20,6 +20,7 @@ from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from, identity_of, identity_request
 from collectors.modbus.link import Link, SilentError
 from collectors.modbus.outgoing import Outgoing
+from collectors.modbus.pace import Pace
 from collectors.modbus.plan import Request
 from collectors.model import Batch, Clock, Device, LinkError, Proof, Trouble
 
@@ -34,14 +35,8 @@ _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
 _BEHIND_GATEWAY_SILENT: Final = (0x0A, 0x0B)
 _TOLD_SILENT_AFTER: Final = 2
 """Missed replies in a row before a person is told: one alone is noise on a line."""
-_TOLD_OVERLOADED_AFTER: Final = 3
-"""Cycles in a row that take longer than their period before a person is told."""
-_FRAME_CHARACTERS: Final = 13
-"""Characters of a read request and of its reply's frame, data apart."""
-_VERDICT_SHARE: Final = 1.25
-_LONGEST_VERDICT_S: Final = 10.0
-_LIVENESS_CYCLES: Final = 2.5
-"""What a reply proves on a link that cannot keep the period: so many of its cycles."""
+_IDENTIFICATION_BYTES: Final = 60
+"""What an identification may take on a line: maker, product code and revision of usual length."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -81,18 +76,7 @@ class ModbusCollector:
         self._failure: LinkError | None = None
         self._outgoing = Outgoing()
         self._late_frames = 0
-        self._busy_ns = 0
-        """Time that the requests of this cycle took."""
-        self._overloads = 0
-        self._keep_pace()
-
-    def _keep_pace(self) -> None:
-        """Take pauses, period and the estimate of a cycle from the devices that are polled."""
-        timings = [unit.profile.timing for unit in self._devices]
-        self._gap_s = max(self._link.frame_gap_s, *(timing.request_gap_ms / 1000 for timing in timings))
-        self._connect_pause_s = max(timing.connect_pause_ms for timing in timings) / 1000
-        self._period_ns = min(s.every_ns for unit in self._devices for s in unit.schedules)
-        self._cycle_ns = self._estimated_cycle_ns()
+        self._pace = Pace(link, devices)
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -109,8 +93,8 @@ class ModbusCollector:
             self._told_of_name = True
             if (trouble := telling.unstable_path(self._link.address)) is not None:
                 self._outgoing.trouble(trouble)
-        if self._connect_pause_s:
-            await self._sleep(self._connect_pause_s)
+        if self._pace.connect_pause_s:
+            await self._sleep(self._pace.connect_pause_s)
         now_ns = self._clock()
         for device in self._devices:
             for schedule in device.schedules:
@@ -160,7 +144,7 @@ class ModbusCollector:
         self._outgoing.forget({device.id for unit in gone for device in unit.devices})
         if self._announced and found:
             self._outgoing.devices(found, now_ns)
-        self._keep_pace()
+        self._pace.set_for(self._devices)
         return True
 
     async def close(self) -> None:
@@ -207,7 +191,8 @@ class ModbusCollector:
 
     async def _wait_for_next(self) -> None:
         await self._link.settle()
-        self._watch_load()
+        if (trouble := self._pace.cycle_over(f"{self.link}/load")) is not None:
+            self._outgoing.trouble(trouble)
         wait_ns = self._next_due_ns() - self._clock()
         if wait_ns > _LONGEST_WAIT_NS:
             await self._sleep(_LONGEST_WAIT_NS / _NS)
@@ -248,9 +233,9 @@ class ModbusCollector:
             return None
         device = min(silent, key=lambda d: d.breaker.waiting_since_ns)
         self._probed = True
-        time_limit_s = self._time_limit_s(device, device.schedules[0].poll.requests[0])
+        time_limit_s = self._pace.limit_s(device, device.schedules[0].poll.requests[0])
         has_room = self._next_due_ns() - now_ns >= time_limit_s * _NS
-        is_overdue = now_ns - device.breaker.waiting_since_ns > _PUT_OFF_CYCLES * self._period_ns
+        is_overdue = now_ns - device.breaker.waiting_since_ns > _PUT_OFF_CYCLES * self._pace.period_ns
         if not (has_room or is_overdue or self._is_asked_for(device)):
             return None
         self._asked_for.discard(device.entry.unit)
@@ -258,18 +243,6 @@ class ModbusCollector:
 
     def _is_asked_for(self, device: PolledDevice) -> bool:
         return device.entry.unit in self._asked_for
-
-    def _time_limit_s(self, device: PolledDevice, request: Request) -> float:
-        """How long to wait for a reply: the device's time, that of the characters on the line, and for a silent
-        unit behind a TCP gateway that of the gateway's verdict."""
-        limit_s = self._usual_limit_s(device, request)
-        if device.breaker.is_closed:
-            return limit_s
-        verdict_s = min(self._link.verdict_s(device.entry.unit) * _VERDICT_SHARE, _LONGEST_VERDICT_S)
-        return max(limit_s, verdict_s)
-
-    def _usual_limit_s(self, device: PolledDevice, request: Request) -> float:
-        return device.timeout_s + self._link.transmission_s(_FRAME_CHARACTERS + request.reply_bytes)
 
     async def _go_on(self, progress: _Progress) -> None:
         """Ask the next request of a poll; hand its samples on once it was the last."""
@@ -291,10 +264,10 @@ class ModbusCollector:
         request = requests[len(progress.replies)]
         data: bytes | None = None
         reply: bytes | None = None
-        if self._gap_s:
-            await self._sleep(self._gap_s)
+        if self._pace.gap_s:
+            await self._sleep(self._pace.gap_s)
         asked_ns = self._clock()
-        limit_s = self._time_limit_s(device, request)
+        limit_s = self._pace.limit_s(device, request)
         try:
             reply = await self._link.ask(device.entry.unit, request.pdu, request.reply_bytes, limit_s)
         except SilentError:
@@ -304,9 +277,9 @@ class ModbusCollector:
             self._outgoing.count("doubtful_replies")
         now_ns = self._clock()
         if not progress.is_probe:
-            self._busy_ns += now_ns - asked_ns + int(self._gap_s * _NS)
+            self._pace.took(now_ns - asked_ns)
         if reply is not None:
-            usual_s = self._usual_limit_s(device, request)
+            usual_s = self._pace.usual_limit_s(device, request.reply_bytes)
             if self._link.reply_s > usual_s:
                 progress.slow = telling.slow(device.device.id, device.entry.unit, self._link.reply_s, usual_s)
             if reply[0] & _ERROR_BIT:
@@ -343,9 +316,9 @@ class ModbusCollector:
             if part is not None:
                 outgoing.samples(other.device.id, part.samples, now_ns)
             if good_ns:
-                outgoing.proof(Proof(other.device.id, good_ns, self._proves_s(device)))
+                outgoing.proof(Proof(other.device.id, good_ns, self._pace.proves_s(device)))
         if good_ns:
-            outgoing.proof(Proof(device.device.id, good_ns, self._proves_s(device)))
+            outgoing.proof(Proof(device.device.id, good_ns, self._pace.proves_s(device)))
             if device.wants_identification and device not in self._to_identify:
                 self._to_identify.append(device)
         self._tell(device, progress)
@@ -370,36 +343,6 @@ class ModbusCollector:
         if trouble.code != device.trouble_code:
             device.trouble_code = trouble.code
             self._outgoing.trouble(trouble)
-
-    # How fast the link is -----------------------------------------------------------------------
-
-    def _estimated_cycle_ns(self) -> int:
-        """How long a cycle takes on a line by its characters alone; 0 on a network."""
-        asked = [(s.every_ns, r) for d in self._devices for s in d.schedules for r in s.poll.requests]
-        fastest = [request for every_ns, request in asked if every_ns == self._period_ns]
-        cycle_s = sum(self._link.transmission_s(_FRAME_CHARACTERS + r.reply_bytes) + self._gap_s for r in fastest)
-        return int(cycle_s * _NS)
-
-    def _watch_load(self) -> None:
-        """Notice that the requests of a cycle take longer than its period, however often somebody reads."""
-        if not self._busy_ns:
-            return
-        self._cycle_ns, self._busy_ns = self._busy_ns, 0
-        was_told = self._overloads >= _TOLD_OVERLOADED_AFTER
-        self._overloads = self._overloads + 1 if self._cycle_ns > self._period_ns else 0
-        is_told = self._overloads >= _TOLD_OVERLOADED_AFTER
-        if is_told != was_told:
-            subject = f"{self.link}/load"
-            told = telling.overloaded(subject, self._cycle_ns / _NS, self._period_ns / _NS)
-            self._outgoing.trouble(told if is_told else telling.well(subject))
-
-    def _proves_s(self, device: PolledDevice) -> float:
-        """How long a reply proves the connection: the liveness, or longer where the link cannot keep the period."""
-        if self._cycle_ns <= self._period_ns:
-            return device.device.liveness_s
-        return max(device.device.liveness_s, _LIVENESS_CYCLES * self._cycle_ns / _NS)
-
-    # Who is there -------------------------------------------------------------------------------
 
     def _may_be_another(self, silent: PolledDevice) -> None:
         """After a silence every device of a unit is asked anew who it is."""
@@ -428,9 +371,9 @@ class ModbusCollector:
 
     async def _ask_once(self, device: PolledDevice, pdu: bytes, reply_bytes: int | None) -> bytes | None:
         """A reply's PDU; None where none came that can be trusted: then the unit rests, for its reply may be late."""
-        if self._gap_s:
-            await self._sleep(self._gap_s)
-        limit_s = device.timeout_s + self._link.transmission_s(_FRAME_CHARACTERS + (reply_bytes or _FRAME_CHARACTERS))
+        if self._pace.gap_s:
+            await self._sleep(self._pace.gap_s)
+        limit_s = self._pace.usual_limit_s(device, reply_bytes or _IDENTIFICATION_BYTES)
         try:
             return await self._link.ask(device.entry.unit, pdu, reply_bytes, limit_s)
         except (SilentError, DoubtError):
