@@ -215,7 +215,10 @@ def scan(
             identity = " ".join(x for x in (f.identity.manufacturer, f.identity.model, f.identity.serial) if x)
             print(f"{f.address}{unit} {f.name or '-'} {f.device_class} {f.profile or '-'} {identity} {f.evidence}")
         if not found:
-            print("没有设备应答。请检查电源、接线和地址。/ nothing answered. Check power, wiring and address.")
+            print(
+                "没有设备应答。请检查电源、接线和地址；站号大时请加大 --seconds。/ nothing answered. Check power, wiring and "
+                "address; for high unit ids give more --seconds."
+            )
     raise typer.Exit(0 if found else 1)
 
 

@@ -11,6 +11,7 @@ import os
 import pty
 import socket
 import struct
+import termios
 import time
 import tty
 from collections.abc import Callable
@@ -87,6 +88,8 @@ class ModbusStation:
         """Where set, the station is a TCP gateway before a line: it serves one request at a time and answers exception
         0B for a unit that has been silent for so long."""
         self._serving = asyncio.Lock()
+        self.ignores_unit_ids = False
+        """Whether it takes every unit id for its first unit's, as many devices with a network of their own do."""
         self.connections = 0
         """Connections taken so far."""
         self.mangle: Mangle | None = None
@@ -122,7 +125,7 @@ class ModbusStation:
             return
         self.refresh()
         if self._framing == "serial":
-            self._line = _Line(self._receive_rtu)
+            self._line = _Line(self._receive_rtu, self._baudrate)
             if self._path is not None:
                 self._path.symlink_to(self._line.path)
         else:
@@ -272,6 +275,8 @@ class ModbusStation:
 
     def answer(self, unit: int, pdu: bytes) -> bytes | None:
         """The reply to a request, None where the unit is silent or there is none."""
+        if self.ignores_unit_ids:
+            unit = next(iter(self.units))
         if self.half_open or unit not in self.units or self.units[unit][1].id in self._silent or not pdu:
             return None
         function = pdu[0]
@@ -341,20 +346,25 @@ def _exception(function: int, code: int) -> bytes:
 
 
 class _Line:
-    """The devices' end of a serial line: a pseudo terminal that any number of openings may come and go on."""
+    """The devices' end of a serial line: a pseudo terminal that any number of openings may come and go on. What
+    is sent at another speed is noise to them."""
 
-    def __init__(self, receive: Callable[[bytearray, Callable[[bytes], None]], None]) -> None:
+    def __init__(self, receive: Callable[[bytearray, Callable[[bytes], None]], None], baudrate: int) -> None:
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._buffer = bytearray()
         self._receive = receive
+        self._speed = getattr(termios, f"B{baudrate}")
         asyncio.get_running_loop().add_reader(self._master, self._readable)
 
     def _readable(self) -> None:
         with suppress(BlockingIOError):
-            self._buffer += os.read(self._master, 1024)
+            data = os.read(self._master, 1024)
+            if termios.tcgetattr(self._master)[4] != self._speed:
+                return
+            self._buffer += data
             self._receive(self._buffer, self._write)
 
     def _write(self, data: bytes) -> None:

@@ -15,12 +15,12 @@ from typing import Final
 
 from collectors.modbus import telling
 from collectors.modbus.device import PolledDevice, Schedule, of_export, reading_of
-from collectors.modbus.framing import DoubtError
+from collectors.modbus.framing import DoubtError, is_exception, is_silent_behind_gateway
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from, identity_of, identity_request
 from collectors.modbus.link import Link, SilentError
 from collectors.modbus.outgoing import Outgoing
-from collectors.modbus.pace import Pace
+from collectors.modbus.pace import IDENTIFICATION_BYTES, Pace
 from collectors.modbus.plan import Request
 from collectors.model import Batch, Clock, Device, LinkError, Proof, Trouble
 
@@ -30,13 +30,9 @@ _LONGEST_WAIT_NS: Final = 1_000_000_000
 _PUT_OFF_CYCLES: Final = 25
 """Cycles without room for a probe after which it is made all the same."""
 _NS: Final = 1_000_000_000
-_ERROR_BIT: Final = 0x80
 _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
-_BEHIND_GATEWAY_SILENT: Final = (0x0A, 0x0B)
 _TOLD_SILENT_AFTER: Final = 2
 """Missed replies in a row before a person is told: one alone is noise on a line."""
-_IDENTIFICATION_BYTES: Final = 60
-"""What an identification may take on a line: maker, product code and revision of usual length."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -282,19 +278,15 @@ class ModbusCollector:
             usual_s = self._pace.usual_limit_s(device, request.reply_bytes)
             if self._link.reply_s > usual_s:
                 progress.slow = telling.slow(device.device.id, device.entry.unit, self._link.reply_s, usual_s)
-            if reply[0] & _ERROR_BIT:
-                self._refused(progress, reply[1])
+            if is_silent_behind_gateway(reply):
+                progress.is_silent = True
+            elif is_exception(reply):
+                progress.exception = reply[1]
             else:
                 data = reply[2:]
         missing = len(requests) - len(progress.replies) if progress.is_silent else 1
         progress.replies += [data] * missing
         progress.received_ns += [now_ns] * missing
-
-    def _refused(self, progress: _Progress, code: int) -> None:
-        if code in _BEHIND_GATEWAY_SILENT:
-            progress.is_silent = True
-        else:
-            progress.exception = code
 
     def _finish(self, progress: _Progress) -> None:
         device, poll = progress.device, progress.schedule.poll
@@ -373,7 +365,7 @@ class ModbusCollector:
         """A reply's PDU; None where none came that can be trusted: then the unit rests, for its reply may be late."""
         if self._pace.gap_s:
             await self._sleep(self._pace.gap_s)
-        limit_s = self._pace.usual_limit_s(device, reply_bytes or _IDENTIFICATION_BYTES)
+        limit_s = self._pace.usual_limit_s(device, reply_bytes or IDENTIFICATION_BYTES)
         try:
             return await self._link.ask(device.entry.unit, pdu, reply_bytes, limit_s)
         except (SilentError, DoubtError):

@@ -19,6 +19,17 @@ _MAX_GIVEN_UP: Final = 64
 _READ_FUNCTIONS: Final = (1, 2, 3, 4)
 _MEI: Final = 0x2B
 _ERROR_BIT: Final = 0x80
+_BEHIND_GATEWAY_SILENT: Final = (0x0A, 0x0B)
+
+
+def is_exception(pdu: bytes) -> bool:
+    """Whether a reply refuses what was asked; its second byte is the code."""
+    return bool(pdu[0] & _ERROR_BIT)
+
+
+def is_silent_behind_gateway(pdu: bytes) -> bool:
+    """Whether a gateway reports that the unit behind it does not answer (exceptions 0A and 0B)."""
+    return is_exception(pdu) and pdu[1] in _BEHIND_GATEWAY_SILENT
 
 
 class DoubtError(Exception):
@@ -50,8 +61,8 @@ class Framing(Protocol):
 
     late_frames: int
     """Replies that came after their request had been given up; dropped."""
-    late: list[Exchange]
-    """What they answered, for the owner to take out."""
+    late: list[tuple[Exchange, bytes]]
+    """What they answered and their PDU, for the owner to take out."""
 
     def request(self, exchange: Exchange, pdu: bytes) -> bytes:
         """The frame of a request, which is pending from now on."""
@@ -74,7 +85,7 @@ class TcpFraming:
 
     def __init__(self) -> None:
         self.late_frames = 0
-        self.late: list[Exchange] = []
+        self.late: list[tuple[Exchange, bytes]] = []
         self._transaction = 0
         self._pending: Exchange | None = None
         self._given_up: dict[int, Exchange] = {}
@@ -105,7 +116,7 @@ class TcpFraming:
                     raise DoubtError("the reply does not fit its request")
                 self._pending, reply = None, pdu
             elif transaction in self._given_up:
-                self.late.append(self._given_up.pop(transaction))
+                self.late.append((self._given_up.pop(transaction), pdu))
                 self.late_frames += 1
             else:
                 raise DoubtError("a reply with the transaction id of no request")
@@ -138,7 +149,7 @@ class SerialFraming:
 
     def __init__(self) -> None:
         self.late_frames = 0
-        self.late: list[Exchange] = []
+        self.late: list[tuple[Exchange, bytes]] = []
         self._pending: Exchange | None = None
         self._given_up: list[Exchange] = []
         self._buffer = b""
@@ -170,7 +181,7 @@ class SerialFraming:
                 self._pending = None
                 return pdu
             self._given_up.remove(exchange)
-            self.late.append(exchange)
+            self.late.append((exchange, pdu))
             self.late_frames += 1
         return None
 

@@ -7,7 +7,14 @@ import socket
 from typing import Final
 
 from collectors.modbus.address import LinkAddress
-from collectors.modbus.framing import DoubtError, Exchange, Framing, SerialFraming, TcpFraming
+from collectors.modbus.framing import (
+    DoubtError,
+    Exchange,
+    Framing,
+    SerialFraming,
+    TcpFraming,
+    is_silent_behind_gateway,
+)
 from collectors.modbus.profile import Serial
 from collectors.modbus.serial_port import SerialPort
 from collectors.model import ConfigError, LinkError
@@ -56,6 +63,8 @@ class Link:
         self._deaf_after_s = deaf_after_s
         self._unheard_since_s = 0.0
         self._verdict_s: dict[int, float] = {}
+        self.gateway_verdict_s = 0.0
+        """Longest time that a gateway took to report a silent unit, where that came too late."""
         self.missed_in_a_row = 0
         """Requests without a reply since anything that fits was heard on this link."""
         self.reply_s = 0.0
@@ -79,6 +88,11 @@ class Link:
         nobody else meanwhile: whoever gives up earlier only finds the next unit slow.
         """
         return self._verdict_s.get(unit, 0.0)
+
+    @property
+    def late_units(self) -> set[int]:
+        """Every unit that ever answered too late."""
+        return set(self._verdict_s)
 
     @property
     def frame_gap_s(self) -> float:
@@ -212,9 +226,12 @@ class Link:
             self._waiting.set_result(reply)
 
     def _learn_from_late(self) -> None:
-        for answered in self._framing.late:
+        for answered, pdu in self._framing.late:
             self.missed_in_a_row = 0
-            self._verdict_s[answered.unit] = asyncio.get_running_loop().time() - answered.asked_s
+            took_s = asyncio.get_running_loop().time() - answered.asked_s
+            self._verdict_s[answered.unit] = took_s
+            if is_silent_behind_gateway(pdu):
+                self.gateway_verdict_s = max(self.gateway_verdict_s, took_s)
         self._framing.late.clear()
 
     def ended(self, ear: _Ear) -> None:

@@ -12,8 +12,10 @@ from collectors.modbus.plan import Request
 from collectors.model import Trouble
 
 _NS: Final = 1_000_000_000
-_FRAME_CHARACTERS: Final = 13
+FRAME_CHARACTERS: Final = 13
 """Characters of a read request and of its reply's frame, data apart."""
+IDENTIFICATION_BYTES: Final = 60
+"""What an identification may take on a line: maker, product code and revision of usual length."""
 _TOLD_AFTER: Final = 3
 """Cycles in a row that take longer than their period before a person is told."""
 _VERDICT_SHARE: Final = 1.25
@@ -51,7 +53,7 @@ class Pace:
 
     def usual_limit_s(self, device: PolledDevice, reply_bytes: int) -> float:
         """How long to wait for a reply: the device's time, and that of the characters on the line."""
-        return device.timeout_s + self._link.transmission_s(_FRAME_CHARACTERS + reply_bytes)
+        return device.timeout_s + self._link.transmission_s(FRAME_CHARACTERS + reply_bytes)
 
     def limit_s(self, device: PolledDevice, request: Request) -> float:
         """The usual limit; for a silent unit behind a TCP gateway also that of the gateway's verdict."""
@@ -87,4 +89,4 @@ class Pace:
         return max(device.device.liveness_s, _LIVENESS_CYCLES * self._cycle_ns / _NS)
 
     def _characters_s(self, request: Request) -> float:
-        return self._link.transmission_s(_FRAME_CHARACTERS + request.reply_bytes)
+        return self._link.transmission_s(FRAME_CHARACTERS + request.reply_bytes)

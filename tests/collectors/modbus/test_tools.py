@@ -16,6 +16,7 @@ from metrics.record import Evidence
 from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.physics import Machine
+from tests.collectors.modbus.plants import BAUDRATE
 
 
 @pytest.fixture
@@ -160,3 +161,58 @@ async def test_scan_goes_on_after_a_device_that_hangs_up_on_foreign_units() -> N
     finally:
         await station.stop()
     assert [one.unit for one in found] == [3]
+
+
+async def test_scan_shows_a_host_that_answers_for_every_unit_id_once() -> None:
+    station = ModbusStation({1: ("sdm630", Machine("m1", "meter-electricity"))}, Ledger())
+    station.ignores_unit_ids = True
+    await station.start()
+    try:
+        found = await scan(station.address, 5.0, time.time_ns)
+    finally:
+        await station.stop()
+    assert [(one.unit, one.profile) for one in found] == [(1, "eastron-sdm630")]
+
+
+@pytest.mark.parametrize("framing", ["tcp", "serial"])
+async def test_scan_waits_for_devices_that_answer_late(framing: Literal["tcp", "serial"]) -> None:
+    units = {
+        1: ("sdm630", Machine("m1", "meter-electricity")),
+        3: ("dtsu666", Machine("m3", "meter-electricity", seed=3)),
+    }
+    station = ModbusStation(units, Ledger(), framing=framing, baudrate=BAUDRATE)
+    station.delay_s = {3: 0.35}
+    await station.start()
+    try:
+        found = await scan(station.address, 4.0, time.time_ns)
+    finally:
+        await station.stop()
+    assert [(one.unit, one.profile) for one in found] == [(1, "eastron-sdm630"), (3, "chint-dtsu666")]
+
+
+async def test_scan_finds_what_hangs_behind_a_gateway_that_takes_long_to_call_a_unit_silent() -> None:
+    station = ModbusStation({4: ("sdm630", Machine("m4", "meter-electricity"))}, Ledger())
+    station.verdict_s = 0.5
+    await station.start()
+    try:
+        found = await scan(station.address, 5.0, time.time_ns)
+    finally:
+        await station.stop()
+    assert [(one.unit, one.profile) for one in found] == [(4, "eastron-sdm630")]
+
+
+async def test_scan_tries_the_usual_speeds_of_a_line_whose_address_states_none() -> None:
+    station = ModbusStation(
+        {2: ("sdm630", Machine("m2", "meter-electricity"))}, Ledger(), framing="serial", baudrate=4800
+    )
+    await station.start()
+    bare = station.address.partition("?")[0]
+    try:
+        found = await scan(bare, 7.0, time.time_ns)
+        as_stated = await scan(f"{bare}?baudrate=9600", 1.0, time.time_ns)
+    finally:
+        await station.stop()
+    (one,) = found
+    assert (one.unit, one.profile) == (2, "eastron-sdm630")
+    assert one.address == f"{bare}?baudrate=4800&parity=N", "as it is to be written into the plant's file"
+    assert as_stated == []
