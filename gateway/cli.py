@@ -216,8 +216,8 @@ def scan(
             print(f"{f.address}{unit} {f.name or '-'} {f.device_class} {f.profile or '-'} {identity} {f.evidence}")
         if not found:
             print(
-                "没有设备应答。请检查电源、接线和地址；站号大时请加大 --seconds。/ nothing answered. Check power, wiring and "
-                "address; for high unit ids give more --seconds."
+                "没有设备应答。请检查电源、接线和地址；站号大时请加大 --seconds。/ "
+                "nothing answered. Check power, wiring and address; for high unit ids give more --seconds."
             )
     raise typer.Exit(0 if found else 1)
 

@@ -195,10 +195,11 @@ class Link:
     async def _freshen(self) -> None:
         """Make sure that nothing sent before can be taken for a reply to come. Raises LinkError."""
         self.reopened += 1
-        if isinstance(self._transport, SerialPort):
-            # a line cannot be cut off from what is still under way: let it pass
+        transport = self._transport
+        if isinstance(transport, SerialPort):
+            # a line cannot be cut off from what is still under way: let it pass; the adapter may be pulled meanwhile
             await asyncio.sleep(2 * self.frame_gap_s)
-            self._transport.flush()
+            transport.flush()
             self._stale = False
         else:
             await self.open()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from collectors.modbus.address import parse_address
+from collectors.modbus.framing import DoubtError
 from collectors.modbus.link import Link, SilentError
 from collectors.model import ConfigError, LinkError
 from simulators.ledger import Ledger
@@ -137,3 +138,22 @@ def test_frames_on_a_line_are_parted_by_three_and_a_half_characters() -> None:
     assert gap_ms("modbus-tcp://192.0.2.1") == 0
     assert gap_ms("modbus-rtu:///dev/ttyUSB0?baudrate=9600") == pytest.approx(4.01, abs=0.01)
     assert gap_ms("modbus-rtu:///dev/ttyUSB0?baudrate=115200") == 1.75
+
+
+async def test_an_adapter_pulled_while_a_doubtful_line_quietens_is_a_lost_link() -> None:
+    line = station(("moulding-1",), Ledger(), framing="serial")
+    await line.start()
+    line.mangle = lambda frame: [b"\x55" + frame]
+    link = Link(parse_address(line.address))
+    try:
+        await link.open()
+        with pytest.raises(DoubtError):
+            await link.ask(1, READ, 2, 1.0)
+        asking = asyncio.ensure_future(link.ask(1, READ, 2, 1.0))
+        await asyncio.sleep(0)
+        await line.stop()
+        with pytest.raises(LinkError):
+            await asking
+    finally:
+        link.close()
+        await line.stop()
