@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from asyncua import Client, ua
+from asyncua import ua
 from asyncua.crypto import security_policies
 from asyncua.ua.ua_binary import struct_from_binary
 
 from collectors.opcua.security.certificates import NS_PER_S, fingerprint_of, first_of_chain
+from collectors.opcua.security.channel import ChannelClient
 
 NONE: Final = "None"
 SIGN: Final = "Sign"
@@ -122,7 +123,7 @@ class Discovery:
 
 async def discover(address: str, timeout_s: float) -> Discovery:
     """Ask a server for its endpoints over a channel of its own. Raises what asyncua raises."""
-    client = Client(address, timeout=timeout_s)
+    client = ChannelClient(address, timeout_s)
     request = ua.GetEndpointsRequest()
     request.Parameters.EndpointUrl = address
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from asyncua import Client, ua
+from asyncua import ua
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,13 +21,12 @@ from collectors.opcua.config import BEST, NONE
 from collectors.opcua.security import refusals
 from collectors.opcua.security.approvals import Approvals
 from collectors.opcua.security.certificates import OWN, SERVER, USER, Certificate, CertificateWatch, described
+from collectors.opcua.security.channel import ChannelClient
 from collectors.opcua.security.login import ANONYMOUS, Login
 from collectors.opcua.security.offers import MODES, SUITES, Discovery, Offer, discover, hidden, offers_in
 from collectors.opcua.security.own import OwnCertificate, load_or_make
 
 _DISCOVERY_TIMEOUT_S: Final = 4.0
-_NEVER_PROBE_S: Final = 86_400.0
-"""asyncua's own probe of the server is not needed: keep-alives say the same, sooner."""
 _APPLICATION_URI: Final = "urn:plantpulse:gateway"
 """Of a session without a certificate; else the certificate's own."""
 
@@ -154,19 +153,17 @@ def _readable(address: str, offer: Offer) -> Certificate:
     return certificate
 
 
-class SecuredClient(Client):  # type: ignore[misc]  # asyncua is not checked
+class SecuredClient(ChannelClient):
     """asyncua's client on one way in. The password is sent only where `Offer.takes` says so."""
 
     channel_lifetime_ms = 3_600_000
     """The keys of a channel are renewed after three quarters of it."""
 
     def __init__(self, address: str, way: Way, *, timeout_s: float) -> None:
-        super().__init__(address, timeout=timeout_s, watchdog_intervall=_NEVER_PROBE_S)
+        super().__init__(address, timeout_s)
         self.secure_channel_timeout = self.channel_lifetime_ms
         self._address = address
         self._way = way
-        self.in_channel = False
-        """Whether the server is being asked for the secured channel: the socket stands, the channel does not."""
         self.name = self.description = "PlantPulse gateway"
         self.application_uri = _APPLICATION_URI
         if way.offer is None or way.own is None:
@@ -190,12 +187,6 @@ class SecuredClient(Client):  # type: ignore[misc]  # asyncua is not checked
     def is_turned_away(self) -> bool:
         """Whether the last attempt failed while a signed or encrypted channel was being opened."""
         return self.in_channel and self._way.own is not None
-
-    async def open_secure_channel(self, renew: bool = False) -> None:
-        """As asyncua does; a failure shows by `in_channel` that it happened here."""
-        self.in_channel = True
-        await super().open_secure_channel(renew)
-        self.in_channel = False
 
     async def create_session(self) -> ua.CreateSessionResult:
         """As asyncua does, and before anything of the login is sent compare what is offered with discovery."""

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.crypto import cert_gen
+from asyncua.server.uaprocessor import UaProcessor
+from asyncua.ua.ua_binary import struct_from_binary
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -212,6 +214,28 @@ async def test_a_controller_that_turns_an_unknown_client_away_at_the_door_is_und
         error = await refused(door.address, access(folder))
         assert error.code == "opcua.own-certificate-refused"
         assert load_or_make(folder, time.time_ns()).shown.thumbprint in error.en
+
+
+async def test_a_server_that_refuses_inside_the_answer_for_the_channel_is_understood_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens = UaProcessor.open_secure_channel
+
+    def refuses(server: UaProcessor, algorithm: Any, sequence: Any, body: Any) -> None:
+        if algorithm.SecurityPolicyURI.endswith("#None"):
+            opens(server, algorithm, sequence, body)
+            return
+        request = struct_from_binary(ua.OpenSecureChannelRequest, body)
+        fault = ua.ServiceFault()
+        fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadSecurityChecksFailed)
+        server.send_response(request.RequestHeader.RequestHandle, sequence, fault, ua.MessageType.SecureOpen)
+
+    monkeypatch.setattr(UaProcessor, "open_secure_channel", refuses)
+    async with secured(Security(policies=EVERYTHING)) as server:
+        await approve(server.address, folder)
+        error = await refused(server.address, access(folder))
+        assert error.code == "opcua.own-certificate-refused"
+        assert "BadSecurityChecksFailed" in error.en
 
 
 async def test_a_machine_whose_clock_is_wrong_refuses_our_certificate_and_both_clocks_are_shown(folder: Path) -> None:
