@@ -134,6 +134,33 @@ class OpcuaCollector:
             self._news.clear()
             await self._news.wait()
 
+    async def adopt(self, fresh: OpcuaCollector, changed: frozenset[str]) -> bool:
+        """Watch the entries of `fresh` from now on (see `collectors.base.TakesEntries`), in the session that stands.
+
+        A machine belongs to the first entry that takes it, so all are looked for again, and one subscription
+        takes the other's place at once: devices that did not change go on with their state now.
+        """
+        session = self._session
+        if session is None or self._lost is not None or (self.link, self._access) != (fresh.link, fresh._access):
+            return False
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            await upkeep.stop()
+        self._keep_ready()
+        held, self._ready = self._ready, []
+        for device, samples in held:
+            if device.split("/", 1)[0] in changed:
+                self._count("entry_changed", len(samples))
+            else:
+                self._ready.append((device, samples))
+        self._proofs = {d: proof for d, proof in self._proofs.items() if d.split("/", 1)[0] not in changed}
+        self._announced = {d: device for d, device in self._announced.items() if device.entry not in changed}
+        self._entries, self._settings = fresh._entries, fresh._settings
+        with wrapped(self.link):
+            await self._replace(session, await self._search(session))
+        self._upkeep = Upkeep(self, session, self._retry_s)
+        return True
+
     async def close(self) -> None:
         """Give the session back. Samples that were not handed over are dropped, and counted.
 

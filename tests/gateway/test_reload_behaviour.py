@@ -23,9 +23,12 @@ from simulators.broker import Mosquitto
 from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.mqtt_machine import JsonMachine
+from simulators.sparkplug_node import SparkplugNode
 from tests.collectors.modbus.plants import KINDS, fast_profiles
 from tests.collectors.modbus.plants import station as modbus_station
 from tests.collectors.mqtt.plants import machine
+from tests.collectors.opcua.plants import machine as opcua_machine
+from tests.collectors.opcua.plants import serving
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.running import gateway_of
 from tests.gateway.test_uplink import until
@@ -66,6 +69,13 @@ class PlantFile:
         given = {"profile": "json-machine", "address": broker.address, "topic": f"plant/{name}/status"}
         self.devices.append({"id": name, **given, **keys})
 
+    def opcua(self, address: str, name: str, profile: str) -> None:
+        self.devices.append({"id": name, "profile": profile, "address": address, "security": "none"})
+
+    def node(self, broker: Mosquitto, name: str) -> None:
+        given = {"profile": "sparkplug-node", "address": broker.address, "group": "plant", "node": name}
+        self.devices.append({"id": name, **given})
+
     def device(self, name: str) -> dict[str, Any]:
         return next(d for d in self.devices if d["id"] == name)
 
@@ -92,10 +102,13 @@ async def station() -> AsyncIterator[ModbusStation]:
 
 
 @asynccontextmanager
-async def running(file: PlantFile, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+async def running(
+    file: PlantFile, monkeypatch: pytest.MonkeyPatch, devices: set[str] | None = None
+) -> AsyncIterator[Gateway]:
     file.save()
     async with gateway_of(load(file.path), monkeypatch) as (gateway, _):
-        await until(lambda: connected(gateway) == {d["id"] for d in file.devices})
+        expected = devices or {d["id"] for d in file.devices}
+        await until(lambda: expected <= connected(gateway))
         yield gateway
 
 
@@ -377,3 +390,80 @@ async def test_check_diff_shows_what_a_new_file_would_change_of_what_runs(
             "restart": {"gateway.window_s": {"before": 10, "after": 60}},
         }
         assert known(gateway) == {"moulding-1", "meter-main"}, "checking changes nothing"
+
+
+async def test_a_machine_of_an_opc_ua_server_comes_and_goes_within_the_session_of_its_neighbour(
+    file: PlantFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(opcua_machine("cnc-1"), opcua_machine("robot-1", "robot")) as server:
+        file.opcua(server.address, "cell", "opcua-machinetool")
+        async with running(file, monkeypatch) as gateway:
+            account = gateway.windows.accounts["cell"]
+            file.opcua(server.address, "robots", "opcua-robotics")
+            file.save()
+            await until(lambda: connected(gateway) == {"cell", "robots"})
+            assert gateway.windows.accounts["cell"] is account
+            file.content["devices"] = [file.device("robots")]
+            file.save()
+            await until(lambda: known(gateway) == {"robots"})
+            await until(lambda: connected(gateway) == {"robots"})
+            assert [loop.connects for loop in gateway.links.loops] == [1]
+            assert codes(gateway) == []
+
+
+async def test_a_sparkplug_node_comes_and_goes_without_a_rebirth_of_its_neighbour(
+    file: PlantFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Mosquitto(tmp_path / "mosquitto") as broker:
+        where = {"host": broker.host, "port": broker.port, "period_s": 0.1}
+        nodes = [SparkplugNode("plant", name, [machine(f"press-{name}")], Ledger(), **where) for name in ("one", "two")]
+        for node in nodes:
+            await node.start()
+        try:
+            file.node(broker, "one")
+            async with running(file, monkeypatch, {"one/press-one"}) as gateway:
+                births = nodes[0].rebirths
+                file.node(broker, "two")
+                file.save()
+                await until(lambda: {"one/press-one", "two/press-two"} <= connected(gateway))
+                assert nodes[0].rebirths == births
+                births = nodes[1].rebirths
+                file.content["devices"] = [file.device("two")]
+                file.save()
+                await until(lambda: not any(name.startswith("one") for name in known(gateway)))
+                await until(lambda: "two/press-two" in connected(gateway))
+                assert [loop.connects for loop in gateway.links.loops] == [1]
+                assert nodes[1].rebirths == births
+        finally:
+            for node in nodes:
+                await node.stop()
+
+
+async def test_a_link_that_is_stopped_or_away_takes_a_mended_entry_at_once(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.modbus.collector.RECONNECT_S", 3600.0)
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main", address="modbus-rtu:///dev/no-such-line")
+    async with running(file, monkeypatch, {"moulding-1"}) as gateway:
+        await until(lambda: "waiting" in [loop.state for loop in gateway.links.loops])
+        file.device("meter-main")["address"] = station.address
+        file.save()
+        await until(lambda: connected(gateway) == {"moulding-1", "meter-main"})
+        assert codes(gateway) == []
+        assert station.connections == 1
+
+
+async def test_a_changed_entry_of_a_link_that_is_away_is_tried_at_once(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.modbus.collector.RECONNECT_S", 3600.0)
+    file.unit(station, "moulding-1")
+    async with running(file, monkeypatch) as gateway:
+        await station.stop()
+        await until(lambda: [loop.state for loop in gateway.links.loops] == ["waiting"], timeout_s=20)
+        await station.start()
+        file.device("moulding-1")["asset"] = "A-1"
+        file.save()
+        await until(lambda: [loop.state for loop in gateway.links.loops] == ["connected"])
+        assert gateway.links.loops[0].connects == 2
