@@ -41,10 +41,6 @@ class BatchSource(Protocol):
         """The last position that is synced."""
         ...
 
-    def continue_from(self, position: int) -> None:
-        """Number the next batch beyond a position that the store has."""
-        ...
-
     def after(self, position: int, limit: int) -> list[Batch]:
         """At most `limit` batches beyond a position, in order."""
         ...
@@ -52,7 +48,7 @@ class BatchSource(Protocol):
 
 class Applier:
     """Owns the thread that appends to the store. `mark_dirty` raises the days' generations, durably; `take_out`
-    returns a batch without what comes too late."""
+    returns a batch without what comes too late; `settle` is told how far the store is, before anything is applied."""
 
     def __init__(
         self,
@@ -61,7 +57,9 @@ class Applier:
         mark_dirty: Callable[[DayMarks], None],
         take_out: Callable[[Append], Append] = lambda batch: batch,
         duty: Duty | None = None,
+        settle: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._settle = settle
         self._duty = duty or AlwaysOnDuty()
         self._take_out = take_out
         self._journal = journal
@@ -170,7 +168,7 @@ class Applier:
     def _ask(self) -> None:
         if not self._known:
             self._applied = self._store.applied()
-            self._journal.continue_from(self._applied)
+            self._settle(self._applied)
             self._known = True
 
     def _apply_group(self) -> bool:

@@ -74,6 +74,49 @@ def import_register(
         )
 
 
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option(help="备份写入此文件夹下的新文件夹 / written into a new folder below this one")],
+    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
+) -> None:
+    """备份台账、接收日志、封存明细与口径，服务可照常运行 / back up register, journal, sealed days and definitions;
+    the service may run."""
+    from api.backup.frames import BackupError
+    from api.backup.make import make_backup
+
+    try:
+        made = make_backup(_settings(), to, SystemClock().now_ns())
+    except BackupError as error:
+        _fail(str(error))
+    typer.echo(json.dumps({"backup": str(made)}, ensure_ascii=False) if as_json else str(made))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="备份文件夹 / the backup's folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
+) -> None:
+    """把备份恢复到空的数据文件夹与数据库（SQLite 或 PostgreSQL），须先停止服务 / put a backup back into an empty data
+    folder and database, SQLite or PostgreSQL; the service must be stopped."""
+    from api.backup.frames import BackupError
+    from api.backup.restore import restore_backup
+    from api.store.port import StoreLockedError
+
+    try:
+        done = restore_backup(_settings(), source, SystemClock().now_ns())
+    except (BackupError, StoreLockedError) as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(done._asdict(), ensure_ascii=False))
+        return
+    typer.echo(
+        f"已恢复 restored {source.name} ({done.made}): 台账 {done.rows} 行 register rows, "
+        f"接收日志 {done.batches} 批 batches, "
+        f"封存 {done.sealed_days} 天 sealed days；备份之后的数据，启动服务后会自动向网关索取 "
+        "once the service runs, it asks the gateways for what came later"
+    )
+
+
 @users.command("add")
 def user_add(
     name: Annotated[str, typer.Argument(help="用户名 / user name")],

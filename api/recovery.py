@@ -17,9 +17,11 @@ from metrics.record import local_day
 log = structlog.get_logger(__name__)
 
 
-def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
-    """Make store and journal agree. What cannot be made again is left final. Raises StoreError."""
-    applied = store.applied()
+def settle(applied: int, journal: Journal, final: FinalDays) -> None:
+    """Put right what follows from how far a store has applied the journal, where either was lost or shortened.
+
+    Raises what the journal raises.
+    """
     journal.continue_from(applied)
     first = journal.first()
     if first is not None and first[0] > applied + 1:
@@ -27,6 +29,12 @@ def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
         day = int(local_day(first[1] // 1_000_000_000)) + 1
         log.error("store_lost_beyond_journal", applied=applied, journal_from=first[0], final_before_day=day)
         final.finish_before(day, journal.position)
+
+
+def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
+    """Make store and journal agree. What cannot be made again is left final. Raises StoreError."""
+    applied = store.applied()
+    settle(applied, journal, final)
     differs = first_difference(store, journal, final)
     if differs is not None:
         log.error("store_differs_from_journal", position=differs, applied=applied)

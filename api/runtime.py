@@ -25,7 +25,7 @@ from api.journal.open import open_journal
 from api.journal.port import Journal
 from api.live import LivePresence
 from api.rate_limit import RateLimit
-from api.recovery import recover
+from api.recovery import recover, settle
 from api.register.announcements import Announcements
 from api.register.database import migrate, one_at_a_time, open_register
 from api.rollup import Rollup
@@ -127,7 +127,9 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         duty = SharedDuty(engine, lambda: _take_over(store, rollup, journal), store.follow)
     rollup = Rollup(engine, store, clock, settings.today_refresh_s, store.applied, days.stale, final, duty)
     rollup.hold_until(journal.position)
-    applier = Applier(journal, store, rollup.mark, final.take_out, duty)
+    applier = Applier(
+        journal, store, rollup.mark, final.take_out, duty, lambda applied: settle(applied, journal, final)
+    )
     housekeeping = Housekeeping(
         journal,
         store,

@@ -49,3 +49,14 @@ class AnnounceEntry(NamedTuple):
     arrived_ns: int
     is_json: bool
     body: bytes
+
+
+def gap_of(
+    devices: str, start_s: int, end_s: int, rows: int, reason: str, own_epoch: int, epoch: int, sequence: int
+) -> Gap:
+    """The gap that was journalled with a batch of `own_epoch`; `devices` by lines, `epoch` and `sequence` of the batch
+    that it stands for (sequence 0: of none)."""
+    names = devices.split("\n") if devices else []
+    if epoch != own_epoch:
+        return Gap(names, start_s, end_s, rows, reason, batch=(epoch, sequence))
+    return Gap(names, start_s, end_s, rows, reason, sequence)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from api.journal.batch import AnnounceEntry, Batch, stored, told
+from api.journal.batch import AnnounceEntry, Batch, gap_of, stored, told
 
 _SCHEMA: Final = """
 create table if not exists batch(
@@ -47,17 +47,21 @@ create table if not exists announce(
 ) strict;
 """
 
+_CHUNK: Final = 500
+
 
 class DayFile:
     """Reads and writes one day file. One thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = full")
-        self._db.execute("pragma wal_autocheckpoint = 4000")
-        self._db.executescript(_SCHEMA)
+        address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0)
+        if not read_only:
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = full")
+            self._db.execute("pragma wal_autocheckpoint = 4000")
+            self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Close the file."""
@@ -186,6 +190,42 @@ class DayFile:
             )
             for r in found
         ]
+
+    def everything(self) -> Iterator[Batch]:
+        """All batches by position, with their gaps and counted rows, as they are when this begins."""
+        last = self.last_position()
+        position = 0
+        while position < last:
+            batches = [batch for batch in self.after(position, _CHUNK) if batch.position <= last]
+            span = (position, batches[-1].position)
+            gaps: dict[int, list[tuple[int, int, str, int, int, int, str]]] = {}
+            for at, *gap in self._db.execute(
+                "select position, epoch, sequence, devices, start_s, end_s, rows, reason from gap"
+                " where position > ? and position <= ?",
+                span,
+            ):
+                gaps.setdefault(at, []).append(tuple(gap))
+            counted: dict[int, list[tuple[int, int]]] = {}
+            for at, day, rows in self._db.execute(
+                "select position, day, rows from counted where position > ? and position <= ?", span
+            ):
+                counted.setdefault(at, []).append((day, rows))
+            for batch in batches:
+                yield batch._replace(
+                    gaps=tuple(
+                        gap_of(devices, start_s, end_s, rows, reason, batch.epoch, told(epoch), sequence)
+                        for epoch, sequence, devices, start_s, end_s, rows, reason in gaps.get(batch.position, ())
+                    ),
+                    days=tuple(counted.get(batch.position, ())),
+                )
+            position = span[1]
+
+    def announces(self) -> Iterator[AnnounceEntry]:
+        """All announcements in the order of arrival."""
+        for gateway, epoch, arrived_ns, is_json, body in self._db.execute(
+            "select gateway, epoch, arrived_ns, is_json, body from announce order by rowid"
+        ):
+            yield AnnounceEntry(gateway, told(epoch), arrived_ns, bool(is_json), body)
 
     def totals(self) -> list[tuple[str, int, int, int]]:
         """(gateway, batches, refused rows, held rows), for the counters that pages show."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import Connection, make_url
 
@@ -77,17 +78,30 @@ def one_at_a_time(engine: Engine) -> Iterator[None]:
         yield
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the register's tables to this version, under a lock, all migrations in one transaction or none."""
+def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest_revision() -> str:
+    """The migration that this version brings a register to."""
+    return str(ScriptDirectory.from_config(_alembic()).get_current_head())
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the register's tables to this version, under a lock, all migrations in one transaction or none.
+
+    `revision`: another one to stop at. Raises alembic's CommandError for one that this version does not know.
+    """
+    config = _alembic()
     if engine.dialect.name == "sqlite":
         database = engine.url.database
         lock = FolderLock(Path(database).with_name("register.migrate.lock"), _MIGRATION_WAIT_S) if database else None
         try:
             with writing(engine) as connection:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, revision)
         finally:
             if lock is not None:
                 lock.release()
@@ -95,4 +109,4 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

@@ -12,6 +12,16 @@ _INFLUXDB: Final = "influxdb+"
 _ASIDE_NAME: Final = "influxdb-refused.lp"
 
 
+def duckdb_path(address: str) -> Path | None:
+    """The DuckDB file that an address names; None for another store."""
+    return Path(address.removeprefix(_DUCKDB)) if address.startswith(_DUCKDB) else None
+
+
+def sealed_folder(path: Path) -> Path:
+    """Where the sealed days of a DuckDB file are."""
+    return path.with_name(f"{path.stem}-sealed")
+
+
 def open_store(
     address: str, *, folder: Path | None = None, token_file: Path | None = None, ca_file: Path | None = None
 ) -> IntervalStore:
@@ -24,10 +34,10 @@ def open_store(
     Raises ValueError for another address, StoreError where it cannot be opened, StoreLockedError while another
     process has it. An InfluxDB that is away is no error here.
     """
-    if address.startswith(_DUCKDB):
+    if (path := duckdb_path(address)) is not None:
         from api.store.duckdb import DuckDBStore  # the engine is loaded by who uses it
 
-        return DuckDBStore(Path(address.removeprefix(_DUCKDB)))
+        return DuckDBStore(path)
     if address.startswith(_INFLUXDB):
         from api.store.influx_address import InfluxAddress
         from api.store.influx_aside import SetAside
