@@ -50,7 +50,7 @@ async def ask(uplink: UplinkConfig, method: str, route: str, *, credential: str 
     try:
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, force_close=True), cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar()
             ) as session,
             session.request(
                 method,
