@@ -15,7 +15,7 @@ from typing import Final
 
 from collectors.modbus import telling
 from collectors.modbus.device import PolledDevice, Schedule, of_export, reading_of
-from collectors.modbus.framing import DoubtError, is_exception, is_silent_behind_gateway
+from collectors.modbus.framing import DoubtError, is_exception, is_refusal, is_silent_behind_gateway
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from, identity_of, identity_request
 from collectors.modbus.link import Link, SilentError
@@ -30,7 +30,6 @@ _LONGEST_WAIT_NS: Final = 1_000_000_000
 _PUT_OFF_CYCLES: Final = 25
 """Cycles without room for a probe after which it is made all the same."""
 _NS: Final = 1_000_000_000
-_ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 2, 3
 _TOLD_SILENT_AFTER: Final = 2
 """Missed replies in a row before a person is told: one alone is noise on a line."""
 
@@ -47,6 +46,8 @@ class _Progress:
     replies: list[bytes | None] = field(default_factory=list)
     received_ns: list[int] = field(default_factory=list)
     exception: int | None = None
+    refused: list[Request] = field(default_factory=list)
+    """Requests that reach where the device has nothing."""
     is_silent: bool = False
     doubt: str = ""
     """Why a reply could not be trusted."""
@@ -282,6 +283,8 @@ class ModbusCollector:
                 progress.is_silent = True
             elif is_exception(reply):
                 progress.exception = reply[1]
+                if is_refusal(reply):
+                    progress.refused.append(request)
             else:
                 data = reply[2:]
         missing = len(requests) - len(progress.replies) if progress.is_silent else 1
@@ -314,10 +317,7 @@ class ModbusCollector:
             if device.wants_identification and device not in self._to_identify:
                 self._to_identify.append(device)
         self._tell(device, progress)
-        if progress.exception in (_ILLEGAL_ADDRESS, _ILLEGAL_VALUE):
-            for request, reply in zip(poll.requests, progress.replies, strict=True):
-                if reply is None:
-                    device.split(request)
+        device.split(progress.refused)
 
     def _tell(self, device: PolledDevice, progress: _Progress) -> None:
         """Tell people when something begins and when it is over, never in between."""

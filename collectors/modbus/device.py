@@ -10,7 +10,7 @@ import numpy as np
 
 from collectors.modbus.breaker import Breaker
 from collectors.modbus.config import ModbusEntry
-from collectors.modbus.plan import Poll, Request, polls_of
+from collectors.modbus.plan import Cut, Poll, Request, polls_of
 from collectors.modbus.profile import ModbusProfile
 from collectors.model import ConfigError, Device, Identity, Quality, Role, Samples, Tag
 from metrics.record import Evidence
@@ -52,8 +52,8 @@ class PolledDevice:
     """What else the entry counts, each a device of its own, `id/name`."""
     trouble_code: str = ""
     """What people were told last; blank when all is well."""
-    refused: set[Request] = field(default_factory=set)
-    """Requests that the device refused as a whole: read in smaller pieces since."""
+    cuts: set[Cut] = field(default_factory=set)
+    """Where requests were cut because the device refused them."""
     is_mute: bool = False
     """Whether it leaves device identification unanswered: then it is not asked again."""
 
@@ -71,18 +71,21 @@ class PolledDevice:
         """Another device may hang at the unit: ask who it is."""
         self.wants_identification = self.tells_serial or (self.profile.identification and not self.is_mute)
 
-    def split(self, request: Request) -> bool:
-        """Read a refused request in pieces from now on. False where it is in one piece already."""
-        if request in self.refused:
-            return False
-        self.refused.add(request)
-        polls = {poll.every_s: poll for poll in polls_of(self.profile, self.refused)}
-        changed = False
+    def split(self, refused: Sequence[Request]) -> None:
+        """Read refused requests in pieces from now on, those that are in more than one."""
+        cuts = {
+            cut
+            for schedule in self.schedules
+            for request in refused
+            if request in schedule.poll.requests
+            for cut in schedule.poll.cuts_in(request)
+        }
+        if cuts <= self.cuts:
+            return
+        self.cuts |= cuts
+        polls = {poll.every_s: poll for poll in polls_of(self.profile, self.cuts)}
         for schedule in self.schedules:
-            fresh = polls[schedule.poll.every_s]
-            changed |= fresh.requests != schedule.poll.requests
-            schedule.poll = fresh
-        return changed
+            schedule.poll = polls[schedule.poll.every_s]
 
     def identified(self, identity: Identity, *, by_itself: bool) -> bool:
         """The device said who it is; blank fields keep what was known. False where that is nothing new.

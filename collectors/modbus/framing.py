@@ -20,11 +20,17 @@ _READ_FUNCTIONS: Final = (1, 2, 3, 4)
 _MEI: Final = 0x2B
 _ERROR_BIT: Final = 0x80
 _BEHIND_GATEWAY_SILENT: Final = (0x0A, 0x0B)
+_NO_SUCH_REGISTERS: Final = (0x02, 0x03)
 
 
 def is_exception(pdu: bytes) -> bool:
     """Whether a reply refuses what was asked; its second byte is the code."""
     return bool(pdu[0] & _ERROR_BIT)
+
+
+def is_refusal(pdu: bytes) -> bool:
+    """Whether the device has no such registers, or not so many of them (exceptions 02 and 03)."""
+    return is_exception(pdu) and pdu[1] in _NO_SUCH_REGISTERS
 
 
 def is_silent_behind_gateway(pdu: bytes) -> bool:

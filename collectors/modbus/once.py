@@ -10,8 +10,8 @@ from typing import Final
 from collectors.findings import ToolReading
 from collectors.modbus.breaker import Breaker
 from collectors.modbus.config import ModbusEntry
-from collectors.modbus.device import PolledDevice, polled_device, reading_of
-from collectors.modbus.framing import DoubtError, is_exception, is_silent_behind_gateway
+from collectors.modbus.device import PolledDevice, Schedule, polled_device, reading_of
+from collectors.modbus.framing import DoubtError, is_exception, is_refusal, is_silent_behind_gateway
 from collectors.modbus.link import Link, SilentError
 from collectors.modbus.pace import FRAME_CHARACTERS, IDENTIFICATION_BYTES
 from collectors.modbus.plan import Poll
@@ -48,23 +48,31 @@ async def read_once(
         await asyncio.sleep(device.profile.timing.connect_pause_ms / 1000)
         readings: dict[str, ToolReading] = {}
         for schedule in device.schedules:
-            readings.update(await _read_poll(link, device, schedule.poll, clock))
+            readings.update(await _read_poll(link, device, schedule, clock))
     finally:
         link.close()
     return [readings[name] for name in known if not tags or name in tags]
 
 
-async def _read_poll(link: Link, device: PolledDevice, poll: Poll, clock: Clock) -> dict[str, ToolReading]:
-    replies = await ask_all(link, device.entry.unit, poll, device.timeout_s)
-    if replies is None:
-        raise LinkError(
-            "modbus.unit-silent",
-            f"{device.entry.address} 站号 {device.entry.unit} 没有应答。",
-            f"{device.entry.address} unit {device.entry.unit} does not answer.",
-            SILENT_NEXT_ZH,
-            SILENT_NEXT_EN,
-        )
-    samples = reading_of(poll, replies, [clock()] * len(replies)).samples
+async def _read_poll(link: Link, device: PolledDevice, schedule: Schedule, clock: Clock) -> dict[str, ToolReading]:
+    while True:
+        poll = schedule.poll
+        replies = await ask_all(link, device.entry.unit, poll, device.timeout_s)
+        if replies is None:
+            raise LinkError(
+                "modbus.unit-silent",
+                f"{device.entry.address} 站号 {device.entry.unit} 没有应答。",
+                f"{device.entry.address} unit {device.entry.unit} does not answer.",
+                SILENT_NEXT_ZH,
+                SILENT_NEXT_EN,
+            )
+        device.split([request for request, reply in zip(poll.requests, replies, strict=True) if is_refusal(reply)])
+        if schedule.poll.requests == poll.requests:
+            return _readings(device, poll, data_of(replies), clock())
+
+
+def _readings(device: PolledDevice, poll: Poll, replies: Sequence[bytes | None], now_ns: int) -> dict[str, ToolReading]:
+    samples = reading_of(poll, replies, [now_ns] * len(replies)).samples
     found = {}
     for index, value, quality, received_ns in zip(
         samples.tag.tolist(),
@@ -81,20 +89,23 @@ async def _read_poll(link: Link, device: PolledDevice, poll: Poll, clock: Clock)
     return found
 
 
-async def ask_all(link: Link, unit: int, poll: Poll, limit_s: float) -> list[bytes | None] | None:
-    """Data of each request of a poll, None where it was refused; None altogether from a silent unit.
+async def ask_all(link: Link, unit: int, poll: Poll, limit_s: float) -> list[bytes] | None:
+    """The PDU of each reply of a poll, refusals among them; None altogether from a silent unit.
 
     `limit_s`: for each reply, beside the time of its characters on the line.
     """
-    replies: list[bytes | None] = []
+    replies: list[bytes] = []
     for request in poll.requests:
         reply = await ask_once(link, unit, request.pdu, request.reply_bytes, limit_s)
-        if reply is None:
+        if reply is None or is_silent_behind_gateway(reply):
             return None
-        if is_silent_behind_gateway(reply):
-            return None
-        replies.append(None if is_exception(reply) else reply[2:])
+        replies.append(reply)
     return replies
+
+
+def data_of(replies: Sequence[bytes]) -> list[bytes | None]:
+    """Data of each reply, None where it is a refusal."""
+    return [None if is_exception(reply) else reply[2:] for reply in replies]
 
 
 async def ask_once(link: Link, unit: int, pdu: bytes, reply_bytes: int | None, limit_s: float) -> bytes | None:

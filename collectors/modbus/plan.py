@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,10 @@ from collectors.modbus.profile import ModbusProfile
 
 _BIT_TABLES: Final = ("coil", "discrete")
 _MAX_BITS: Final = 2000
+
+
+Cut = tuple[int, int]
+"""Function code and address: a request must not reach over it from below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,16 @@ class Poll:
     decoder: Decoder
     request_of_row: NDArray[np.intp]
     """Index of the request that brings each row of the decoder."""
+    pieces: tuple[tuple[range, ...], ...]
+    """For each request the registers that somebody asked for, in parts that only come together."""
+
+    def cuts_in(self, request: Request) -> frozenset[Cut]:
+        """Where to cut a request that the device refused: at all its gaps; where it has none, in the middle. None
+        where it is in one piece already."""
+        pieces = self.pieces[self.requests.index(request)]
+        gaps = {after.start for before, after in pairwise(pieces) if after.start > before.stop}
+        middle = {pieces[len(pieces) // 2].start} if len(pieces) > 1 else set()
+        return frozenset((request.function, address) for address in gaps or middle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +72,15 @@ class _Span:
     points: tuple[tuple[int, Point], ...]
 
 
-def polls_of(profile: ModbusProfile, apart: Collection[Request] = ()) -> tuple[Poll, ...]:
-    """The profile's polls, most frequent first.
-
-    `apart`: requests that the device refused; their registers are read without any gap.
-    """
+def polls_of(profile: ModbusProfile, cuts: Collection[Cut] = ()) -> tuple[Poll, ...]:
+    """The profile's polls, most frequent first. `cuts`: what was learnt from requests that the device refused."""
     rates = sorted({point.every_s or profile.every_s for point in profile.points})
-    return tuple(_poll(profile, every_s, apart) for every_s in rates)
+    return tuple(_poll(profile, every_s, cuts) for every_s in rates)
 
 
-def _poll(profile: ModbusProfile, every_s: float, apart: Collection[Request]) -> Poll:
+def _poll(profile: ModbusProfile, every_s: float, cuts: Collection[Cut]) -> Poll:
     requests: list[Request] = []
+    pieces: list[tuple[range, ...]] = []
     places: list[Place] = []
     offset = 0
     for table, function in FUNCTION_OF.items():
@@ -82,10 +95,11 @@ def _poll(profile: ModbusProfile, every_s: float, apart: Collection[Request]) ->
             for hole in profile.holes
             if (hole.table or profile.table) == table
         ]
-        refused = [request for request in apart if request.function == function]
-        for group in _coalesced(_spans(profile, points), profile.gap_limit, limit, refused, holes):
+        begins = {address for of_function, address in cuts if of_function == function}
+        for group in _coalesced(_spans(profile, points), profile.gap_limit, limit, begins, holes):
             request = Request(function, group[0].first, max(span.end for span in group) - group[0].first)
             requests.append(request)
+            pieces.append(_pieces(group))
             for span in group:
                 for tag, point in span.points:
                     within = profile.address_of(point) - request.address
@@ -99,7 +113,7 @@ def _poll(profile: ModbusProfile, every_s: float, apart: Collection[Request]) ->
     for request in requests:
         ends.append((ends[-1] if ends else 0) + request.reply_bytes)
     rows = np.searchsorted(np.asarray(ends), decoder.first_byte, side="right")
-    return Poll(every_s, tuple(requests), decoder, rows)
+    return Poll(every_s, tuple(requests), decoder, rows, tuple(pieces))
 
 
 def _spans(profile: ModbusProfile, points: Sequence[tuple[int, Point]]) -> list[_Span]:
@@ -114,19 +128,29 @@ def _spans(profile: ModbusProfile, points: Sequence[tuple[int, Point]]) -> list[
     return sorted(spans, key=lambda span: (span.first, span.end))
 
 
+def _pieces(group: Sequence[_Span]) -> tuple[range, ...]:
+    """The registers of a request, those that overlap together."""
+    pieces: list[range] = []
+    for span in group:
+        if pieces and span.first < pieces[-1].stop:
+            pieces[-1] = range(pieces[-1].start, max(pieces[-1].stop, span.end))
+        else:
+            pieces.append(range(span.first, span.end))
+    return tuple(pieces)
+
+
 def _coalesced(
-    spans: Sequence[_Span], gap_limit: int, limit: int, refused: Collection[Request], holes: Sequence[range]
+    spans: Sequence[_Span], gap_limit: int, limit: int, begins: Collection[int], holes: Sequence[range]
 ) -> list[list[_Span]]:
-    """Spans by request. What lies within a refused request is joined only where nothing lies between; no
-    request reaches over a hole."""
+    """Spans by request. No request reaches over a hole, nor from below over an address in `begins`."""
     groups: list[list[_Span]] = []
     for span in spans:
         if groups:
             first, end = groups[-1][0].first, max(s.end for s in groups[-1])
-            in_refused = any(r.address <= first and span.end <= r.address + r.count for r in refused)
             over_hole = any(hole.start < span.first and hole.stop > end for hole in holes)
-            permitted_gap = 0 if in_refused or over_hole else gap_limit
-            if span.first - end <= permitted_gap and max(end, span.end) - first <= limit:
+            is_cut = span.first in begins and span.first >= end
+            permitted_gap = 0 if over_hole else gap_limit
+            if not is_cut and span.first - end <= permitted_gap and max(end, span.end) - first <= limit:
                 groups[-1].append(span)
                 continue
         groups.append([span])

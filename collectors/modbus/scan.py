@@ -14,7 +14,7 @@ from collectors.modbus.framing import DoubtError, is_silent_behind_gateway
 from collectors.modbus.identification import REQUEST as IDENTIFICATION_REQUEST
 from collectors.modbus.identification import identity_from
 from collectors.modbus.link import Link, SilentError
-from collectors.modbus.once import ask_all, ask_once
+from collectors.modbus.once import ask_all, ask_once, data_of
 from collectors.modbus.plan import Poll, Request, polls_of
 from collectors.modbus.profile import ModbusProfile, SaysItIs
 from collectors.model import Clock, ConfigError, Identity, LinkError, Tag
@@ -180,7 +180,7 @@ class _Look:
             if candidate.poll is None:
                 continue
             replies = await ask_all(self._link, unit, candidate.poll, self._limit_s(unit))
-            if replies is not None and _fits(candidate, candidate.poll, replies):
+            if replies is not None and _fits(candidate, candidate.poll, data_of(replies)):
                 return candidate
         return None
 

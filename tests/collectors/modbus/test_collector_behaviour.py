@@ -240,6 +240,32 @@ async def test_a_register_that_does_not_exist_costs_only_its_own_tag(
     assert len(link.asked) == 1 + 2 * 4
 
 
+async def test_a_missing_register_among_its_neighbours_costs_only_its_own_tag_and_is_remembered(
+    link: ScriptedLink, time: Time, profiles: Path
+) -> None:
+    points = "".join(f"  - {{tag: t{n:02}, unit: '1', at: {n}, type: u16}}\n" for n in range(40))
+    write_profile(profiles, "many", points, more="identification: false\n")
+    link.answer = lambda unit, at, n: 2 if at <= 17 < at + n else words_of_unit(unit, at, n)
+    reader = await connected(scripted_collector(profiles, link, [("d1", "many", 1)]), time)
+    await reader.until_s(9.5)
+    last = reader.samples("d1")[-1]
+    assert sorted(last.tag[last.quality == Quality.BAD].tolist()) == [17]
+    asked = [(a.address, a.count) for a in link.asked if a.at_s > 7.5]
+    assert (17, 1) in asked
+    assert len(asked) == 2 * len(set(asked)) <= 14, "the same few requests in each cycle"
+
+
+async def test_a_silence_beside_a_refusal_cuts_nothing(link: ScriptedLink, time: Time, profiles: Path) -> None:
+    points = "".join(f"  - {{tag: t{n}, unit: '1', at: {n}, type: u16}}\n" for n in (0, 1, 500, 501))
+    write_profile(profiles, "two", points, more="identification: false\n")
+    link.answer = lambda unit, at, n: (
+        (2 if at == 0 else SilentError()) if time.since_start_s < 1 else words_of_unit(unit, at, n)
+    )
+    reader = await connected(scripted_collector(profiles, link, [("d1", "two", 1)]), time)
+    await reader.until_s(8)
+    assert {(a.address, a.count) for a in link.asked[-3:]} == {(0, 1), (1, 1), (500, 2)}
+
+
 async def test_a_doubtful_reply_is_never_a_value_and_counted(link: ScriptedLink, time: Time, profiles: Path) -> None:
     link.answer = lambda unit, at, n: DoubtError("?") if 1 <= time.since_start_s < 2 else words_of_unit(unit, at, n)
     reader = await connected(scripted_collector(profiles, link, [("d1", "word", 1)]), time)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collectors.modbus.plan import Request, polls_of
 from tests.collectors.modbus.test_codec import profile
@@ -68,9 +70,42 @@ def test_each_rate_has_a_poll_of_its_own() -> None:
 
 def test_what_was_refused_is_read_without_its_gaps_and_the_rest_as_before() -> None:
     subject = profile(points(0, 1, 5, 6, 40, 44), gap_limit=8)
-    refused = Request(3, 0, 7)
-    assert polls_of(subject)[0].requests == (refused, Request(3, 40, 5))
-    assert polls_of(subject, {refused})[0].requests == (Request(3, 0, 2), Request(3, 5, 2), Request(3, 40, 5))
+    (poll,) = polls_of(subject)
+    assert poll.requests == (Request(3, 0, 7), Request(3, 40, 5))
+    (poll,) = polls_of(subject, poll.cuts_in(Request(3, 0, 7)))
+    assert poll.requests == (Request(3, 0, 2), Request(3, 5, 2), Request(3, 40, 5))
+    assert poll.cuts_in(Request(3, 5, 2)) == {(3, 6)}
+
+
+@given(st.integers(1, 125), st.data())
+def test_halving_finds_the_register_that_is_not_there(count: int, data: st.DataObject) -> None:
+    """Sixty neighbours of which one does not exist: the others come again after a few refusals, in few requests."""
+    missing = data.draw(st.integers(0, count - 1))
+    subject = profile(points(*range(count)))
+    cuts: frozenset[tuple[int, int]] = frozenset()
+    for _ in range(8):
+        (poll,) = polls_of(subject, cuts)
+        refused = [r for r in poll.requests if r.address <= missing < r.address + r.count]
+        assert len(refused) == 1
+        if refused[0].count == 1:
+            break
+        cuts |= poll.cuts_in(refused[0])
+    assert refused == [Request(3, missing, 1)]
+    assert not poll.cuts_in(refused[0])
+    assert len(poll.requests) <= 8
+
+
+def test_a_block_and_bits_of_one_word_are_never_cut() -> None:
+    energy = [
+        {"tag": "energy_import", "at": 0, "type": "u32", "block": "energy"},
+        {"tag": "energy_export", "at": 4, "type": "u32", "block": "energy"},
+    ]
+    bits = [{"tag": f"b{n}", "unit": "1", "at": 6, "type": "bit", "bit": n} for n in range(3)]
+    (poll,) = polls_of(profile(energy + bits))
+    assert poll.requests == (Request(3, 0, 7),)
+    (poll,) = polls_of(profile(energy + bits), poll.cuts_in(Request(3, 0, 7)))
+    assert poll.requests == (Request(3, 0, 6), Request(3, 6, 1))
+    assert poll.cuts_in(Request(3, 0, 6)) == poll.cuts_in(Request(3, 6, 1)) == set()
 
 
 @pytest.mark.parametrize("every_s", [1.0, 5.0])

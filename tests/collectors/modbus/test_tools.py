@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from collectors.modbus.config import ModbusEntry
 from collectors.modbus.tools import read_once, scan
 from collectors.model import ConfigError, LinkError, Quality
+from collectors.profiles.loader import BUILT_IN
 from metrics.record import Evidence
 from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
@@ -60,6 +62,15 @@ async def test_read_brings_only_the_tags_asked_for(simulator: ModbusStation) -> 
     readings = await read_once(entry(simulator.address, "eastron-sdm630", 2), ["power", "frequency"], time.time_ns)
     assert [(reading.tag, reading.unit) for reading in readings] == [("power", "kW"), ("frequency", "Hz")]
     assert readings[1].value == pytest.approx(50.01, abs=1e-3)
+
+
+async def test_read_goes_around_what_the_device_does_not_have(simulator: ModbusStation, tmp_path: Path) -> None:
+    text = (BUILT_IN / "eastron-sdm630.yaml").read_text(encoding="utf-8")
+    beyond = "  - {tag: energy_total, at: 30343, type: f32}\n  - {tag: more, unit: '1', at: 30345, type: f32}\n"
+    odd = text.replace("profile: eastron-sdm630", "profile: odd") + beyond
+    (tmp_path / "odd.yaml").write_text(odd, encoding="utf-8")
+    readings = await read_once(entry(simulator.address, "odd", 2), [], time.time_ns, [tmp_path])
+    assert [reading.tag for reading in readings if reading.quality is Quality.BAD] == ["more"]
 
 
 async def test_a_tag_that_the_profile_lacks_is_named_with_those_it_has(simulator: ModbusStation) -> None:
