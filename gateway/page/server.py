@@ -14,7 +14,7 @@ from aiohttp import web
 
 from collectors.model import Quality, Trouble
 from gateway.link_set import LinkSet
-from gateway.page import metrics, render
+from gateway.page import metrics
 from gateway.page.config import OFF, PageConfig, parse
 from gateway.page.guard import COOKIE, SESSION_S, Guard, WaitError
 from gateway.page.passwords import PasswordError
@@ -104,10 +104,10 @@ class Page:
             if found is None:
                 return problem("no-such-device")
             if "part" in request.query:
-                html = await asyncio.to_thread(render.part, name, language, **found)
+                html = await asyncio.to_thread(_rendered, name, language, whole=False, **found)
                 return web.json_response({"html": html})
             frame = {"site": found["s"]["gateway"], "guarded": not self._guard.is_open, "path": request.path}
-            html = await asyncio.to_thread(render.page, name, language, **frame, **found)
+            html = await asyncio.to_thread(_rendered, name, language, **frame, **found)
             return _html(html, language)
 
         return handle
@@ -146,11 +146,12 @@ class Page:
     async def _login_form(self, request: web.Request) -> web.StreamResponse:
         if self._guard.is_open or self._guard.knows(request.cookies.get(COOKIE, "")):
             raise web.HTTPSeeOther(_inside(request.query.get("next", "/")))
-        return self._form(request, _inside(request.query.get("next", "/")))
+        return await self._form(request, _inside(request.query.get("next", "/")))
 
-    def _form(self, request: web.Request, target: str, refusal: str = "", status: int = 200) -> web.Response:
+    async def _form(self, request: web.Request, target: str, refusal: str = "", status: int = 200) -> web.Response:
         language = language_of(request)
-        html = render.page(
+        html = await asyncio.to_thread(
+            _rendered,
             "login",
             language,
             site=self._status.reloader.config.site,
@@ -167,11 +168,11 @@ class Page:
         try:
             token = await self._guard.log_in(str(form.get("password", "")), request.remote or "")
         except WaitError as wait:
-            answer = self._form(request, target, "too_many", 429)
+            answer = await self._form(request, target, "too_many", 429)
             answer.headers["Retry-After"] = str(int(wait.after_s) + 1)
             return answer
         if token is None:
-            return self._form(request, target, "wrong_password", 401)
+            return await self._form(request, target, "wrong_password", 401)
         arrived = web.Response(status=303, headers={"Location": target})
         arrived.set_cookie(
             COOKIE, token, max_age=int(SESSION_S), httponly=True, samesite="Strict", secure=request.secure, path="/"
@@ -222,6 +223,13 @@ class Page:
         if "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(f"/?retried={retried}")
         return web.json_response({"retried": retried})
+
+
+def _rendered(name: str, language: Language, *, whole: bool = True, **content: Any) -> str:
+    """HTML of a page, or of its changing part. Templates are loaded when somebody first looks, not before."""
+    from gateway.page import render
+
+    return (render.page if whole else render.part)(name, language, **content)
 
 
 def _html(html: str, language: Language, status: int = 200) -> web.Response:

@@ -44,8 +44,8 @@ export async function gatewayPage(settings) {
             lang: await page.getAttribute('html', 'lang'),
             text: await text(page, 'main'),
             overflow: await overflow(page),
-            // both languages have the same structure: one look with axe for each size is enough
-            faults: language === 'zh' ? await faults(page) : [],
+            // one structure for both languages and sizes: axe looks at it where it is tightest
+            faults: size === 'phone' && language === 'zh' ? await faults(page) : [],
           }
         }
       }
