@@ -21,6 +21,7 @@ from aiohttp import web
 from gateway.page import passwords
 from gateway.page.problems import problem
 from gateway.page.texts import language_of
+from gateway.supervision import name_of
 
 COOKIE: Final = "plantpulse-page"
 SESSION_S: Final = 12 * 3600.0
@@ -64,6 +65,7 @@ class Guard:
         self._failures: deque[tuple[float, str]] = deque(maxlen=FAILURES_ALL)
         self._one_at_a_time = asyncio.Lock()
         self._key = secrets.token_bytes(32)
+        self._logged = ""
         self._basic = b""
         """A mark of the last good Basic header, so that a scrape every few seconds costs no hash."""
 
@@ -171,6 +173,11 @@ class Guard:
                 answer.headers.update(_HEADERS)
                 raise
             return problem("not-found" if answer.status == 404 else "not-possible", f"{answer.status} {answer.reason}")
+        except Exception as error:  # noqa: BLE001 (a mistake of ours on the page is told, and stays on the page)
+            if name_of(error) != self._logged:
+                self._logged = name_of(error)
+                _log.exception("page failed", path=request.path)
+            return problem("failed", name_of(error))
 
 
 def _digest(token: str) -> str:

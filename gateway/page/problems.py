@@ -51,6 +51,13 @@ TEXTS: Final = {
         "请重新运行 plantpulse-gateway page-password。",
         "Run plantpulse-gateway page-password again.",
     ),
+    "failed": Text(
+        500,
+        "页面出错，采集和上报不受影响",
+        "The page failed; reading and sending go on",
+        "请把日志报告给软件维护方。",
+        "Report the log to the maintainers of the software.",
+    ),
     "no-such-device": Text(404, "没有这台设备", "No such device", "请从首页选择。", "Choose one on the first page."),
     "not-found": Text(404, "没有这个页面", "No such page", "请从首页开始。", "Start at the first page."),
     "not-possible": Text(

@@ -121,7 +121,12 @@ class Page:
         found = next((d for d in summary["devices"] if d["id"] == device), None)
         if found is None:
             return None
-        troubles = [t for t in summary["troubles"] if t["subject"].split("/", 1)[0] == found["entry"]]
+        links = [k["link"] for k in summary["links"] if found["entry"] in k["entries"]]
+        troubles = [
+            t
+            for t in summary["troubles"]
+            if t["subject"].split("/", 1)[0] == found["entry"] or t["subject"].startswith(tuple(links))
+        ]
         return {"s": summary, "d": found, "troubles": troubles, "values": self._values(device)}
 
     async def _sent(self, request: web.Request) -> dict[str, Any]:

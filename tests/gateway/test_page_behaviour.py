@@ -252,6 +252,29 @@ async def test_a_waiting_link_is_tried_again_at_once_when_a_person_says_so(
         assert (response.status, response.headers["Location"]) == (303, "/?retried=0")
 
 
+async def test_the_page_of_a_device_tells_of_its_link_too(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(plant(county.url, "m-1", "m-2"), monkeypatch, "m-1", "m-2") as site:
+        site.collectors[0].plugged = False
+        await until(lambda: site.gateway.troubles.listed())
+        assert "Check the power." in (await site.get("/devices/m-1?lang=en"))[1]
+        assert "Check the power." not in (await site.get("/devices/m-2?lang=en"))[1]
+
+
+async def test_a_mistake_on_the_page_is_answered_and_logged_once(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    async with open_site(plant(county.url), monkeypatch) as site:
+        monkeypatch.setattr(type(site.gateway.status), "summary", lambda _: 1 // 0)
+        for _ in range(3):
+            response, _ = await site.get("/api/status")
+            assert (response.status, (await response.json())["code"]) == (500, "failed")
+            assert "ZeroDivisionError" in (await response.json())["detail"]
+        assert [line["event"] for line in log].count("page failed") == 1
+        monkeypatch.undo()
+
+
 async def test_another_site_cannot_make_a_browser_retry_or_read(
     county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from collectors.model import Clock
 from gateway import applied, reload
 from gateway.cli import app
-from gateway.config import load
+from gateway.config import PlantConfig, load
+from gateway.links import Link
 from gateway.runner import Gateway
 from simulators.broker import Mosquitto
 from simulators.ledger import Ledger
@@ -31,6 +33,7 @@ from tests.collectors.opcua.plants import machine as opcua_machine
 from tests.collectors.opcua.plants import serving
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.running import gateway_of
+from tests.gateway.scripted import ScriptedCollector, steady
 from tests.gateway.test_uplink import until
 
 UNITS = ("moulding-1", "meter-main", "meter-lathe")
@@ -467,3 +470,28 @@ async def test_a_changed_entry_of_a_link_that_is_away_is_tried_at_once(
         file.save()
         await until(lambda: [loop.state for loop in gateway.links.loops] == ["connected"])
         assert gateway.links.loops[0].connects == 2
+
+
+async def test_a_collector_that_cannot_change_is_replaced_and_its_account_goes_on(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[ScriptedCollector] = []
+
+    def links(config: PlantConfig, clock: Clock) -> list[Link]:
+        made.extend(ScriptedCollector(steady(), clock, device_id=name) for name in config.entry_ids)
+        return [Link("modbus", collector) for collector in made[-len(config.entry_ids) :]]
+
+    file.unit(station, "moulding-1")
+    file.unit(station, "meter-main")
+    file.save()
+    async with gateway_of(load(file.path), monkeypatch, links) as (gateway, _):
+        await until(lambda: connected(gateway) == {"moulding-1", "meter-main"})
+        account = gateway.windows.accounts["moulding-1"]
+        file.device("moulding-1")["asset"] = "A-7"
+        file.save()
+        await until(lambda: len(made) == 4 and made[2].read_batches)
+        assert gateway.windows.accounts["moulding-1"] is account
+        assert [collector.connects for collector in made] == [1, 1, 1, 0]
+        batches = made[0].read_batches
+        await until(lambda: made[2].read_batches > 5)
+        assert made[0].read_batches == batches
