@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ class Security:
     folder: Path | None = None
     """Where the server's certificate is kept from one start to the next; None: a new one at each start."""
     valid_days: int = 365
-    hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", socket.gethostname())
     """Names and addresses in the server's certificate."""
 
     def __post_init__(self) -> None:

@@ -17,6 +17,19 @@ MODES = ("SignAndEncrypt", "Sign")
 _PERMITTED = ", ".join((BEST, NONE, *POLICIES))
 
 
+AN_ENDPOINT = ("应为 opc.tcp://主机:端口（OPC UA 通常为 4840）。", "expected opc.tcp://host:port (usually 4840).")
+"""What an address is to look like, in Chinese and English."""
+
+
+def is_endpoint(address: str) -> bool:
+    """Whether an address names a host and a port."""
+    parts = urlsplit(address)
+    try:
+        return parts.scheme == "opc.tcp" and bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        return False
+
+
 class OpcuaEntry(DeviceEntry):
     """One OPC UA server. Its machines are found by themselves; several become devices `id/name`."""
 
@@ -33,15 +46,8 @@ class OpcuaEntry(DeviceEntry):
     @field_validator("address")
     @classmethod
     def _an_endpoint(cls, address: str) -> str:
-        parts = urlsplit(address)
-        try:
-            complete = parts.scheme == "opc.tcp" and bool(parts.hostname) and parts.port is not None
-        except ValueError:
-            complete = False
-        if not complete:
-            raise ValueError(
-                "应为 opc.tcp://主机:端口（OPC UA 通常为 4840）。", "expected opc.tcp://host:port (usually 4840)."
-            )
+        if not is_endpoint(address):
+            raise ValueError(*AN_ENDPOINT)
         return address
 
     @field_validator("security")

@@ -47,10 +47,10 @@ class Presented:
 async def present(address: str, state_folder: Path, clock: Clock, seconds: float = 10.0) -> Presented:
     """Ask a server for its certificate; approves nothing. Raises LinkError, ConfigError."""
     quieten_asyncua()
+    approved = await asyncio.to_thread(Approvals(state_folder).of, address)
     with wrapped(address):
         async with asyncio.timeout(seconds):
             found = await discover(address, seconds)
-    approved = await asyncio.to_thread(Approvals(state_folder).of, address)
     if not found.secured:
         raise refusals.encryption_gone(address, approved, found) if approved else _nothing_to_approve(address, found)
     # the one that is used where nothing has changed, else the best

@@ -202,6 +202,17 @@ def test_the_gateway_s_own_certificate_is_renewed_on_order(tmp_path: Path) -> No
     assert json.loads(invoke("trust", *where)[1])["own_certificate"] == after
 
 
+@pytest.mark.parametrize("address", ["opc.tcp://10.0.4.21", "opc.tcp://:4840", "opc.tcp://h:99999"])
+@pytest.mark.parametrize("command", [["trust"], ["trust", "--forget"], ["scan"], ["browse"]])
+def test_an_address_without_host_or_port_is_told_how_it_should_be(
+    address: str, command: list[str], tmp_path: Path
+) -> None:
+    code, _, err = invoke(command[0], address, *command[1:], "--data-dir", str(tmp_path))
+    assert code == 1
+    assert "opc.tcp://host:port (usually 4840)" in err
+    assert "主机:端口" in err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

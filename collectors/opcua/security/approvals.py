@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collectors.model import LinkError
+from collectors.model import ConfigError, LinkError
+from collectors.opcua.config import AN_ENDPOINT, is_endpoint
 from collectors.opcua.security.certificates import Certificate
 from collectors.opcua.security.own import hand_over, make_folder
 
@@ -36,7 +37,12 @@ class _Approvals(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def endpoint_of(address: str) -> str:
-    """One spelling for each endpoint: scheme and host in lower case, no slash at the end."""
+    """One spelling for each endpoint: scheme and host in lower case, no slash at the end.
+
+    Raises ConfigError for an address without host or port.
+    """
+    if not is_endpoint(address):
+        raise ConfigError("opcua.address", f"{address}：{AN_ENDPOINT[0]}", f"{address}: {AN_ENDPOINT[1]}")
     parts = urlsplit(address)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}:{parts.port}{parts.path.rstrip('/')}"

@@ -108,8 +108,8 @@ async def ways(address: str, access: Access, now_ns: int) -> list[Way]:
     """
     if access.security == NONE or access.folder is None:
         return [Way(access)]
-    found = await discover(address, _DISCOVERY_TIMEOUT_S)
     approved = await asyncio.to_thread(Approvals(access.folder).of, address)
+    found = await discover(address, _DISCOVERY_TIMEOUT_S)
     secured = found.secured
     if not secured and approved is not None:
         raise refusals.encryption_gone(address, approved, found)
