@@ -36,6 +36,7 @@ from api.services.definitions import Definitions
 from api.services.memory import Memory
 from api.services.plans import Plans
 from api.services.register_view import RegisterReader
+from api.services.warm import WarmUp
 from api.settings import Settings
 from api.shared.duty import AlwaysOnDuty, Duty, SharedDuty
 from api.shared.epochs import SharedEpochs
@@ -85,12 +86,15 @@ class County:
             county.applier.start()
             county.rollup.start()
             housekeeping = asyncio.create_task(_keep_house(county), name="housekeeping")
+            warm_up = WarmUp(county)
+            warm_up.start()
             log.info("county_running", version=version, data_dir=str(settings.data_dir))
             try:
                 yield county
             finally:
                 housekeeping.cancel()
                 county.live.close()
+                await asyncio.to_thread(warm_up.close)
 
 
 def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack) -> County:

@@ -125,6 +125,22 @@ export function snapshot(nowMs, unplugged) {
   }
 }
 
+/** @type {Schemas['TooLateEntry'][]} */
+export const TOO_LATE = [
+  {
+    position: 4711,
+    gateway: 'gw-demo',
+    device: 'cnc-1',
+    day: '2025-09-30',
+    asset_id: 'a1',
+    name_zh: '加工中心',
+    rows: 12,
+    connected_s: 7200,
+    quantity: 3.25,
+    unit: 'kWh',
+  },
+]
+
 /** @param {string} id @param {string} zh @param {string} en @param {string} unit @param {string} formula @returns {Schemas['Definition']} */
 const definition = (id, zh, en, unit, formula) => ({
   id,

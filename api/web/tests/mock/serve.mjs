@@ -47,6 +47,7 @@ function answer(path, query) {
   const figures = () => fixtures.DEFINITIONS.map((definition) => fixtures.figure(definition, period, now))
   /** @type {Record<string, () => unknown>} */
   const routes = {
+    '/api/v1/too-late': () => page(fixtures.TOO_LATE),
     '/api/v1/indicators': () => ({
       scope: figures()[0]?.scope,
       period: figures()[0]?.period,
