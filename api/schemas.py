@@ -596,8 +596,9 @@ class AssetList(ApiModel):
 
 
 class GatewayList(ApiModel):
-    """All gateways the reader may see."""
+    """Gateways the reader may see, in pages of at most 500."""
 
+    page: Page
     items: list[Gateway]
 
 

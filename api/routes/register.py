@@ -55,9 +55,11 @@ def get_asset(id: str, county: CountyDep, reader: DataReaderDep) -> Asset:  # no
 
 
 @router.get("/gateways")
-def list_gateways(county: CountyDep, reader: ReaderDep) -> GatewayList:
+def list_gateways(
+    county: CountyDep, reader: ReaderDep, offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> GatewayList:
     """Gateways: last contact, backlog, what was refused, alarms."""
-    return gateways.list_gateways(county, reader)
+    return gateways.list_gateways(county, reader, offset, limit)
 
 
 @router.get("/plans")

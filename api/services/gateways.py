@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from api.clock import moment
 from api.journal.port import Totals
-from api.schemas import Gateway, GatewayList
+from api.schemas import Gateway, GatewayList, Page
 from api.services.access import Reader
 
 if TYPE_CHECKING:
@@ -15,25 +15,33 @@ if TYPE_CHECKING:
 _BACKLOG_OLD_S: Final = 300
 
 
-def list_gateways(county: County, reader: Reader) -> GatewayList:
-    """All gateways that the reader may see: those of the register, and those that were heard."""
+def list_gateways(county: County, reader: Reader, offset: int, limit: int) -> GatewayList:
+    """Gateways that the reader may see, by name: those of the register, and those that were heard."""
     view = county.register.view()
     totals = county.journal.totals()
     names = set(view.gateways) | set(county.live.gateways()) | set(totals)
-    items = [
-        _gateway(county, name, totals.get(name, Totals()))
+    found = [
+        name
         for name in sorted(names)
         if reader.enterprise is None or view.gateway_enterprise(name) == reader.enterprise
     ]
-    return GatewayList(items=items)
+    shared: dict[str, list[str]] = {}
+    for (_, value), devices in county.announcements.shared_identities().items():
+        for gateway in {gateway for gateway, _ in devices}:
+            shared.setdefault(gateway, []).append(value)
+    items = [
+        _gateway(county, name, totals.get(name, Totals()), shared.get(name, []))
+        for name in found[offset : offset + limit]
+    ]
+    return GatewayList(page=Page(offset=offset, limit=limit, total=len(found)), items=items)
 
 
-def _gateway(county: County, name: str, totals: Totals) -> Gateway:
+def _gateway(county: County, name: str, totals: Totals, shared: list[str]) -> Gateway:
     view = county.register.view()
     site = view.sites.get(view.gateways.get(name, ""))
     now = county.live.gateway(name)
     silent = county.live.silent(name)
-    alarms = _alarms(county, name, totals, silent)
+    alarms = _alarms(county, name, totals, silent, shared)
     held = county.credentials.of(name)
     valid = [grant for grant in held if not grant.revoked and grant.hand_over_s is None]
     handed_over = [grant.hand_over_s for grant in held if grant.hand_over_s is not None]
@@ -59,7 +67,7 @@ def _gateway(county: County, name: str, totals: Totals) -> Gateway:
     )
 
 
-def _alarms(county: County, name: str, totals: Totals, silent: bool) -> list[tuple[str, str]]:
+def _alarms(county: County, name: str, totals: Totals, silent: bool, shared: list[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     now = county.live.gateway(name)
     if county.ingest.epochs.alarm(name, county.clock.now_ns() // 1_000_000_000):
@@ -106,11 +114,6 @@ def _alarms(county: County, name: str, totals: Totals, silent: bool) -> list[tup
                 f"{totals.held_rows} rows lie in the future, kept and not counted: set the gateway's clock",
             )
         )
-    shared = [
-        value
-        for (_, value), devices in county.announcements.shared_identities().items()
-        if any(gateway == name for gateway, _ in devices)
-    ]
     if shared:
         found.append(
             (

@@ -20,6 +20,7 @@ from gateway.wire import CONTENT_TYPE_MSGPACK, DeviceRef, encode, ingest_message
 from metrics.record import Records, local_day_start_s
 from tests.benchmarks.bench_gateway import EPOCH, START_S, plant_minutes
 from tests.benchmarks.county_data import DAY
+from tests.benchmarks.county_process import serving
 from tests.benchmarks.measure import Line, at_most
 
 CONNECTIONS = 8
@@ -33,37 +34,13 @@ def ingest(*, long: bool) -> Iterator[Line]:
     """Batches of 1,000 from 64 gateways over 8 connections; the service is a process of its own."""
     batches = GATEWAYS * (20 if long else 5)
     bodies = _bodies(WARM_UP_BATCHES + batches)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.county_peer", folder, str(GATEWAYS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as peer,
-    ):
-        assert peer.stdin is not None
-        assert peer.stdout is not None
-        try:
-            hello = json.loads(peer.stdout.readline())
-
-            def order(word: str) -> dict[str, int]:
-                print(word, file=peer.stdin, flush=True)
-                answer: dict[str, int] = json.loads(peer.stdout.readline())  # type: ignore[union-attr]
-                return answer
-
-            asyncio.run(_send(hello, bodies[:WARM_UP_BATCHES]))
-            before = order("settle")
-            began = time.perf_counter()
-            asyncio.run(_send(hello, bodies[WARM_UP_BATCHES:]))
-            acknowledged_s = time.perf_counter() - began
-            after = order("settle")
-        finally:
-            peer.stdin.close()
-            try:
-                peer.wait(30)
-            except subprocess.TimeoutExpired:
-                peer.kill()
+    with tempfile.TemporaryDirectory() as folder, serving(folder, GATEWAYS) as (hello, order):
+        asyncio.run(_send(hello, bodies[:WARM_UP_BATCHES]))
+        before = order("settle")
+        began = time.perf_counter()
+        asyncio.run(_send(hello, bodies[WARM_UP_BATCHES:]))
+        acknowledged_s = time.perf_counter() - began
+        after = order("settle")
     records = batches * DEVICES * MINUTES
     acknowledged_ns = after["before_answer_ns"] - before["before_answer_ns"]
     stored_ns = after["process_ns"] - before["process_ns"]

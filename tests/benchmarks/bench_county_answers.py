@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +16,7 @@ import aiohttp
 from gateway.wire import CONTENT_TYPE_MSGPACK, DevicePresence, DeviceRef, Live, encode, ingest_message
 from metrics.record import Records
 from tests.benchmarks.bench_gateway import START_S, plant_minutes
+from tests.benchmarks.county_process import serving
 from tests.benchmarks.county_register import PASSWORD, READER, fill
 from tests.benchmarks.measure import Line, at_most
 
@@ -38,25 +35,8 @@ def answers(*, long: bool) -> Iterator[Line]:
     days = 365 if long else 62
     with tempfile.TemporaryDirectory() as folder:
         scopes = fill(Path(folder), DEVICES, PER_GATEWAY, days)
-        environment = os.environ | {"PLANTPULSE_TODAY_REFRESH_S": str(REFRESH_S)}
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.county_peer", folder, str(SENDING)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        ) as peer:
-            assert peer.stdin is not None
-            assert peer.stdout is not None
-            try:
-                hello = json.loads(peer.stdout.readline())
-                told = asyncio.run(_read(hello, scopes, 180.0 if long else 40.0, whole_year=long))
-            finally:
-                peer.stdin.close()
-                try:
-                    peer.wait(60)
-                except subprocess.TimeoutExpired:
-                    peer.kill()
+        with serving(folder, SENDING, PLANTPULSE_TODAY_REFRESH_S=str(REFRESH_S)) as (hello, _):
+            told = asyncio.run(_read(hello, scopes, 180.0 if long else 40.0, whole_year=long))
     behind = f"{days} days of {DEVICES:,} devices, {told['records_per_s']:,.0f} records/s"
     behind = f"{behind}, first answer after {told['first_s']:.1f} s"
     for kind, limit_ms in (("overview", 50.0), ("indicator", 50.0), ("explain", 200.0)):
@@ -162,24 +142,9 @@ async def _send(
 def live(*, long: bool) -> Iterator[Line]:
     """A machine that stops to answer: from its gateway's next message to the county's answer. The gateway tells at
     once on a change; how long it takes to notice is the liveness of the profile, at most 6 s."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.county_peer", folder, "1"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as peer,
-    ):
-        assert peer.stdin is not None
-        assert peer.stdout is not None
-        try:
-            hello = json.loads(peer.stdout.readline())
-            fill(Path(folder), PER_GATEWAY, PER_GATEWAY, 0)
-            taken_s = asyncio.run(_unplug(hello, 40 if long else 10))
-        finally:
-            peer.stdin.close()
-            peer.wait(60)
+    with tempfile.TemporaryDirectory() as folder, serving(folder, 1) as (hello, _):
+        fill(Path(folder), PER_GATEWAY, PER_GATEWAY, 0)
+        taken_s = asyncio.run(_unplug(hello, 40 if long else 10))
     told = f"6 s of liveness and the slowest of {40 if long else 10} times from the gateway's message to the answer"
     yield at_most("county.live", 6.0 + taken_s, "s", 10.0, told)
 

@@ -1260,11 +1260,12 @@ export interface components {
         };
         /**
          * GatewayList
-         * @description All gateways the reader may see.
+         * @description Gateways the reader may see, in pages of at most 500.
          */
         GatewayList: {
             /** Items */
             items: components["schemas"]["Gateway"][];
+            page: components["schemas"]["Page"];
         };
         /**
          * Health
@@ -2470,7 +2471,10 @@ export interface operations {
     };
     list_gateways_api_v1_gateways_get: {
         parameters: {
-            query?: never;
+            query?: {
+                offset?: number;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -55,7 +55,7 @@ function answer(path, query) {
     }),
     '/api/v1/assets': () => page(fixtures.assets(now, unplugged)),
     '/api/v1/enterprises': () => page([fixtures.enterprise()]),
-    '/api/v1/gateways': () => ({ items: [fixtures.gateway(now)] }),
+    '/api/v1/gateways': () => page([fixtures.gateway(now)]),
     '/api/v1/plans': () => ({ items: [fixtures.plan()] }),
     '/api/v1/definitions': () => ({ items: fixtures.DEFINITIONS }),
     '/api/v1/scopes': () => ({ items: [{ kind: 'county', id: 'ninghai', name_zh: '宁海县' }] }),
