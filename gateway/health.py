@@ -12,6 +12,8 @@ from gateway.watchdog import Progress
 
 _OF_THE_JOB: Final = frozenset({outbox_troubles.DISK, uplink_troubles.SUBJECT, uplink_troubles.HARDWARE})
 """Subjects whose troubles keep records from being kept or delivered."""
+_HOLDS_BACK: Final = frozenset({"time_not_known"})
+"""Codes of other troubles that hold records back."""
 _STALLED: Final = {
     "loop": ("主循环", "the main loop"),
     "checkpoint": ("检查点", "the checkpoint"),
@@ -54,4 +56,5 @@ class Health:
                     "Wait a moment.",
                 )
             )
-        return found + [t for t in self._troubles.listed() if t.subject in _OF_THE_JOB]
+        listed = self._troubles.listed()
+        return found + [t for t in listed if t.subject in _OF_THE_JOB or t.code in _HOLDS_BACK]

@@ -158,11 +158,11 @@ class Demo:
                 f"port {self.settings.port} is taken, {chain.port.number} is used"
             )
         say(f"  页面 / portal:   {chain.url}")
-        if page := chain.gateway_status().get("page_url"):
-            say(f"  网关页面 / the gateway's own page: {page}")
         say(f"  登录 / login:    {USERNAME}   密码 / password: {chain.password}")
         credential = chain.credential_file.read_text(encoding="utf-8").strip()
         records = await send_history(chain.url, credential, await history)
+        if page := chain.gateway_status().get("page_url"):
+            say(f"  网关页面 / the gateway's own page: {page}")
         say(f"  历史 / history:  {records} 条记录 / records since {chain.span.first_day}")
         say(f"  {time.monotonic() - started_s:.1f} s 后就绪；Ctrl-C 结束 / ready; Ctrl-C ends every process")
         async with chain.portal() as portal:

@@ -16,8 +16,9 @@ import aiohttp
 import pytest
 from typer.testing import CliRunner
 
-from collectors.model import Batch, LinkError, Samples
+from collectors.model import Batch, LinkError, Samples, Trouble
 from collectors.strict_yaml import FileError
+from gateway import clock_watch
 from gateway.cli import app
 from gateway.config import PlantConfig, load
 from gateway.links import Link
@@ -177,6 +178,20 @@ async def test_ready_says_why_not_and_health_stays_alive_while_the_county_is_awa
         await county.start()
         await until(lambda: not site.gateway.troubles.listed())
         assert (await site.get("/ready"))[0].status == 200
+
+
+async def test_a_time_that_nobody_confirms_keeps_the_gateway_from_being_ready_a_silent_machine_does_not(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(plant(county.url, "m-1", "ghost"), monkeypatch) as site:
+        await until(lambda: site.gateway.uplink.last_contact_ns and site.gateway.keeper.is_safe)
+        site.gateway.troubles.report(Trouble("ghost", "unreachable", "连不上", "cannot be reached"))
+        assert (await site.get("/ready"))[0].status == 200
+        monkeypatch.setattr(
+            clock_watch, "trouble", lambda *_: Trouble("clock", "time_not_known", "时间未确认", "not confirmed")
+        )
+        await until(lambda: "time_not_known" in [t.code for t in site.gateway.troubles.listed()])
+        assert (await site.get("/ready"))[0].status == 503
 
 
 async def test_health_is_bad_when_nothing_goes_on(
