@@ -10,18 +10,14 @@ import yaml
 from collectors.mqtt import config
 from collectors.mqtt.config import MqttEntry
 from collectors.mqtt.factory import collectors_for
+from tests.collectors.promises import without_a_test
 
 FOLDER = Path(config.__file__).parent
 TESTS = Path(__file__).parent
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
-    promises = yaml.safe_load((FOLDER / "readiness.yaml").read_text(encoding="utf-8"))
-    assert promises
-    for promise, shown_by in promises.items():
-        file, name = shown_by.split("::")
-        text = (TESTS / file).read_text(encoding="utf-8")
-        assert f"def {name}(" in text or f"class {name}(" in text, promise
+    assert without_a_test(FOLDER, TESTS) == []
 
 
 def test_the_sample_makes_collectors_and_shows_every_key(tmp_path: Path) -> None:

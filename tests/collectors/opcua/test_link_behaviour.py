@@ -340,3 +340,25 @@ async def test_a_cut_of_30_s_loses_nothing_where_the_server_keeps_queues() -> No
             assert read(seen) == served_since(ledger, read(seen)[0])
             times = [source_ns for _, _, source_ns in seen.values("cell", "energy_import")][1:]
             assert max(b - a for a, b in itertools.pairwise(times)) < 60e9, "machine time runs 30 times as fast"
+
+
+async def test_one_attempt_asks_for_one_session_at_most_and_the_next_is_5_s_later() -> None:
+    async with serving(machine("cnc-1")) as plant, cuttable(plant.address) as relay:
+        taken = collector(relay.address)
+        assert taken.reconnect_s == 5.0, "the runner's pause, to which it adds jitter"
+        await taken.connect()
+        plant.forget_sessions()
+        plant.faults.refuses_sessions = True
+        relay.drop()
+        with pytest.raises(LinkError):
+            await Seen(taken).until(lambda s: False)
+        await taken.close()
+        for attempt in range(1, 5):
+            with pytest.raises(LinkError):
+                await taken.connect()
+            await taken.close()
+            assert len(plant.sessions_asked_at_s) == 1 + attempt
+        plant.faults.refuses_sessions = False
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            assert len(plant.sessions_asked_at_s) == 6
