@@ -38,6 +38,8 @@ class ServerLimits:
     deadbands: frozenset[str] = frozenset({"absolute", "percent"})
     transfer: bool = True
     reports: bool = False
+    deadband_hides_bad: bool = False
+    """A node with a deadband that loses its value says nothing, as with asyncua."""
     tells_deletion: bool = True
     """A deleted node is told by its monitored item; else, as asyncua does, by the subscription's status."""
 
@@ -251,10 +253,12 @@ class _Items(MonitoredItemService):  # type: ignore[misc]
         await self.isub.enqueue_datachange_event(mid, event, item.queue_size)
 
     def _differs(self, mid: int, item: Any, last: ua.DataValue, value: ua.DataValue) -> bool:
-        if last.StatusCode != value.StatusCode:
-            return True
         before, now = last.Value.Value, value.Value.Value
         given = _data_change_filter(item.filter)
+        if given is not None and now is None and self._service.limits.deadband_hides_bad:
+            return False
+        if last.StatusCode != value.StatusCode:
+            return True
         if given is None or None in (before, now) or given.DeadbandType == ua.DeadbandType.None_:
             return bool(before != now)
         deadband = given.DeadbandValue

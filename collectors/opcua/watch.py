@@ -100,17 +100,18 @@ class Watch:
         self._first = np.ones(n, bool)
         self._good = np.zeros(n, bool)
         self._seen_ns = np.zeros(n, np.int64)
+        self._deadbands = [self._deadband_of(w, item) for w in self.devices for item in w.machine.items]
+        # a server whose deadband swallows a change to bad (asyncua's does) must not keep a dead machine alive
+        proves = np.array([deadband is None for deadband in self._deadbands], bool)
+        alone = np.bincount(self._device[proves], minlength=len(self.devices)) == 0
+        self._proves = proves | alone[self._device] if n else proves
         self._has_states = bool(n) and bool((self._tag == _NO_TAG).any())
         self._all_linear = not self._by_call.any()
 
     @property
     def wanted(self) -> list[Wanted]:
         """The nodes to monitor, by handle."""
-        return [
-            Wanted(item.node, self._deadband_of(watched, item))
-            for watched in self.devices
-            for item in watched.machine.items
-        ]
+        return [Wanted(item.node, deadband) for item, deadband in zip(self.items, self._deadbands, strict=True)]
 
     @staticmethod
     def _deadband_of(watched: Watched, item: Item) -> Deadband | None:
@@ -161,8 +162,8 @@ class Watch:
             self.device_of(handle).inputs[item.slot].known = True
 
     def alive(self) -> NDArray[np.bool_]:
-        """By device, whether some node of it is not bad."""
-        return np.bincount(self._device[self._good], minlength=len(self.devices)) > 0
+        """By device, whether some node of it is not bad; one with a deadband counts only where all have one."""
+        return np.bincount(self._device[self._good & self._proves], minlength=len(self.devices)) > 0
 
     def awaited(self) -> NDArray[np.bool_]:
         """By device, whether the first value of some node is still to come."""

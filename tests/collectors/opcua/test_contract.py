@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from collectors.base import Collector
 from collectors.opcua.collector import OpcuaCollector
 from simulators.opcua_security import Security
@@ -80,3 +82,17 @@ class TestSecuredOpcuaContract(CollectorContract):
         async with serving(machine("cnc-1"), machine("cnc-2"), security=Security(policies=EVERYTHING)) as server:
             await approve(server.address, folder)
             yield SecuredPlant(server, folder)
+
+
+class PolledPlant(OpcuaPlant):
+    def collector_at(self, address: str) -> Collector:
+        settings = {"publishing_s": 0.1, "sampling_s": 0.1, "keep_alive_s": 0.4, "mode": "poll"}
+        return collector(address, limit=_FEW_ROWS, subscription=settings)
+
+
+@pytest.mark.long
+class TestPolledOpcuaContract(CollectorContract):
+    @asynccontextmanager
+    async def make_plant(self, tmp_path: Path) -> AsyncIterator[Plant]:
+        async with serving(machine("cnc-1"), machine("cnc-2")) as server:
+            yield PolledPlant(server)

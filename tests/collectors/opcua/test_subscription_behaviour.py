@@ -13,7 +13,7 @@ from asyncua import Server, ua
 
 from collectors.model import Quality
 from collectors.opcua.collector import OpcuaCollector
-from collectors.opcua.profile import OpcuaProfile
+from collectors.opcua.profile import OpcuaProfile, SubscriptionSettings
 from simulators.opcua_server import delete_node
 from simulators.opcua_subscriptions import MAKES, NO_LIMITS, ServerLimits
 from tests.collectors.opcua.plants import (
@@ -150,6 +150,27 @@ async def test_a_tag_without_a_deadband_of_its_own_reports_every_change() -> Non
         await seen.until(lambda s: s.latest("cell", "power") == 20.02 and s.latest("cell", "flow") == 20.02)
         assert [value for value, _, _ in seen.values("cell", "power")] == [20.0, 20.02], "10 W is the default"
         assert [value for value, _, _ in seen.values("cell", "flow")] == [20.0, 20.004, 20.02]
+
+
+async def test_a_deadband_that_swallows_a_bad_value_keeps_no_dead_machine_alive() -> None:
+    limits = replace(NO_LIMITS, deadband_hides_bad=True)
+    async with serving(machine("cnc-1"), limits=limits) as plant, watching(collector(plant.address)) as seen:
+        await seen.until(lambda s: "cell" in s.samples)
+        await plant.unplug("cnc-1")
+        await seen.until(lambda s: (p := s.latest_proof("cell")) is not None and p.lasts_s == 0)
+        assert seen.values("cell", "power")[-1][1] == Quality.GOOD, "the server did hide it"
+        assert [t.code for t in seen.troubles] == ["opcua.all-nodes-bad"]
+
+
+@pytest.mark.parametrize(
+    ("publishing_s", "sampling_s", "bridge_s", "queue", "asked_for"),
+    [(0.5, 0.5, 60.0, 0, 120), (10.0, 0.1, 0.0, 0, 100), (1.0, 0.0, 30.0, 0, 30), (0.5, 0.5, 60.0, 40, 40)],
+)
+def test_queues_are_asked_for_as_long_as_a_publication_and_a_cut_take(
+    publishing_s: float, sampling_s: float, bridge_s: float, queue: int, asked_for: int
+) -> None:
+    given = {"publishing_s": publishing_s, "sampling_s": sampling_s, "bridge_s": bridge_s, "queue": queue}
+    assert SubscriptionSettings.model_validate(given).queued == asked_for
 
 
 # Queues -----------------------------------------------------------------------------------------
