@@ -48,7 +48,8 @@ async def make(
     """Collect, scrub and write. Raises BundleError, OSError."""
     variables = dict(os.environ if environment is None else environment)
     seen = await examine(file)
-    files, scrubber = await asyncio.to_thread(_collect, file, seen, status_file, logs, variables)
+    pages = await contents.page_texts(seen)
+    files, scrubber = await asyncio.to_thread(_collect, file, seen, status_file, logs, variables, pages)
     for name, content in files.items():
         if scrubber.leaks(content) or scrubber.leaks(name.encode()):
             raise BundleError(
@@ -61,7 +62,12 @@ async def make(
 
 
 def _collect(
-    file: Path, seen: Examination, status_file: Path | None, logs: Sequence[Path], variables: Mapping[str, str]
+    file: Path,
+    seen: Examination,
+    status_file: Path | None,
+    logs: Sequence[Path],
+    variables: Mapping[str, str],
+    pages: Mapping[str, str],
 ) -> tuple[dict[str, bytes], Scrubber]:
     try:
         tree = read(file).data
@@ -81,7 +87,7 @@ def _collect(
         trees |= contents.outbox_trees(view)
     if status_file is not None:
         trees["status.json"] = contents.status(status_file)
-    written = contents.texts(seen, logs)
+    written = {**contents.texts(seen, logs), **pages}
     if file.is_file():
         name, text = contents.plant_text(file, scrubber.tree(tree) if tree is not None else None)
         written[name] = text

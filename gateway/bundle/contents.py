@@ -19,6 +19,7 @@ import yaml
 
 from gateway.doctor.examination import Examination
 from gateway.doctor.findings import report_text
+from gateway.doctor.running import ask_page
 from gateway.outbox.view import OutboxView, look
 
 MAX_FILE_BYTES: Final = 2 * 1024 * 1024
@@ -38,6 +39,13 @@ _SHOWN_VARIABLES: Final = (
     "TZ",
     "PATH",
 )
+_PAGE: Final = {
+    "health.json": "/health",
+    "ready.json": "/ready",
+    "metrics.txt": "/metrics",
+    "status.json": "/api/status",
+}
+_SHOWN_STATUSES: Final = (200, 503)
 _NOTHING: Final = "-- No entries --"
 _README: Final = """\
 厂脉网关支持存档。密码、凭证、密钥已去除，显示为 ***；设备地址和型号保留，交出前可以打开查看。
@@ -50,6 +58,7 @@ doctor.*          体检报告 / what doctor found
 outbox.json       待发库统计 / the outbox in numbers
 devices.json      设备公告 / what devices said of themselves
 status.json       运行摘要 / the running gateway's summary
+page/             本地页面的健康与指标 / health and metrics of the local page
 environment.json  环境变量 / the environment
 logs/             日志 / logs
 profiles/         站点自己的型号 / the site's own profiles
@@ -94,6 +103,16 @@ def outbox_trees(view: OutboxView) -> dict[str, Any]:
     """What an outbox holds, as JSON trees by name."""
     found: dict[str, Any] = msgspec.to_builtins(view)
     return {"devices.json": found.pop("announcements"), "outbox.json": found}
+
+
+async def page_texts(seen: Examination) -> dict[str, str]:
+    """What the running gateway shows on its local page without a login, by name."""
+    found: dict[str, str] = {}
+    for name, path in _PAGE.items() if seen.plant is not None else ():
+        answered = await ask_page(seen.plant.gateway.page, path) if seen.plant is not None else None
+        if answered is not None and answered[0] in _SHOWN_STATUSES:
+            found[f"page/{name}"] = answered[1].decode("utf-8", "replace")
+    return found
 
 
 def texts(seen: Examination, logs: Iterable[Path]) -> dict[str, str]:

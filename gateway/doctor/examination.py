@@ -11,7 +11,7 @@ from collectors.model import CollectorError
 from collectors.strict_yaml import FileError
 from gateway.clock import TimeLine
 from gateway.config import GatewayConfig, PlantConfig, load
-from gateway.doctor import brokers, county, devices, machine, stored
+from gateway.doctor import brokers, county, devices, machine, running, stored
 from gateway.doctor.findings import Finding
 from gateway.kernel_clock import kernel_clock
 from gateway.links import make_links
@@ -40,6 +40,8 @@ async def examine(file: Path) -> Examination:
     way, ports, at_brokers = await asyncio.gather(
         county.county(plant), devices.ports(entries), brokers.brokers(entries, settings.checkpoint_s)
     )
+    process = machine.process(settings.data_dir)
+    pages = await running.page(settings.page) if process.verdict == "ok" else []
     kept = await asyncio.to_thread(stored.outbox, plant, time.time_ns())
     n = len(entries)
     seen.findings = [
@@ -47,7 +49,8 @@ async def examine(file: Path) -> Examination:
             "configuration", "ok", f"没有问题，{n} 个设备条目。", f"no problem; {n} device entries.", subject=str(file)
         ),
         machine.user(settings.data_dir),
-        machine.process(settings.data_dir),
+        process,
+        *pages,
         machine.clock(kernel_clock(), time.time_ns(), way.ahead_s),
         machine.disk_space(settings),
         await asyncio.to_thread(machine.disk_write, settings.data_dir),

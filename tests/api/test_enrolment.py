@@ -9,11 +9,16 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import select
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import select, text
 
 from api.attempts import Attempts
+from api.credentials import Credentials, digest_of
 from api.enrolment import make_code, revoke
+from api.register import database
 from api.register.audit import first_broken
+from api.register.database import migrate, open_register, writing
 from api.register.models import Audit
 from gateway.wire import (
     Announce,
@@ -275,3 +280,21 @@ async def test_replaced_hardware_gets_no_new_credential_and_can_be_ended_alone(p
 async def test_a_place_without_a_predecessor_has_no_hand_over(county: CountyUnderTest) -> None:
     got = await enrolled(county, hardware=NEW, replace=True)
     assert got.hand_over_s == 0
+
+
+def test_a_credential_from_before_enrolment_was_stored_stays_valid_and_counts_as_used(tmp_path: Path) -> None:
+    engine = open_register(f"sqlite:///{tmp_path / 'register.sqlite'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text("insert into gateway_credential (digest, gateway, issued_ns) values (:digest, 'gw-1', 7)"),
+            {"digest": digest_of("old")},
+        )
+    migrate(engine)
+    grant = Credentials(engine, HandClock()).grant("old")
+    assert grant is not None
+    assert (grant.gateway, grant.used, grant.revoked, grant.hardware) == ("gw-1", True, False, "")
+    engine.dispose()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner
 
 from api.credentials import issue
@@ -24,11 +25,12 @@ from collectors.mqtt.config import MqttEntry
 from gateway.cli import app
 from gateway.clock import EARLIEST_NS
 from gateway.config import GatewayConfig, load
-from gateway.doctor import brokers, county, devices, machine, stored
+from gateway.doctor import brokers, county, devices, machine, running, stored
 from gateway.doctor.examination import examine
 from gateway.doctor.findings import Finding
 from gateway.kernel_clock import KernelClock, kernel_clock
 from gateway.outbox import Outbox
+from gateway.page.config import PageConfig
 from gateway.wire import DeviceRef
 from simulators.broker import Mosquitto
 from tests.api.county_fixtures import CountyUnderTest, HandClock, minutes, served_county
@@ -80,7 +82,8 @@ def plant_file(
         file.write_text(credential + "\n")
     keys = {"url": url, "credential_file": "credential", "ca_file": str(folder.parent / "ca" / "ca.pem")} | uplink
     rows = devices_yaml or "[{id: m, profile: eastron-sdm630, address: 'modbus-tcp://127.0.0.1:9', unit: 1}]"
-    text = f"site: gw-1\nuplink: {json.dumps(keys)}\ngateway: {{outbox_limit_mb: 1, reserve_mb: 0}}\ndevices: {rows}\n"
+    runtime = "{outbox_limit_mb: 1, reserve_mb: 0, page: {listen: '127.0.0.1:0'}}"
+    text = f"site: gw-1\nuplink: {json.dumps(keys)}\ngateway: {runtime}\ndevices: {rows}\n"
     config = folder / "plant.yaml"
     config.write_text(text)
     return config
@@ -561,3 +564,33 @@ def test_the_outbox_is_read_beside_its_gateway_and_what_waits_is_said(tmp_path: 
     path.unlink()
     Outbox(path, "gw-other").close()
     assert "gw-other" in outbox_finding(folder).en
+
+
+# The running gateway ------------------------------------------------------------------------------------------
+
+
+async def test_a_page_that_answers_stalls_or_is_silent_is_told_apart(free_port: int) -> None:
+    config = PageConfig(listen=f"127.0.0.1:{free_port}")
+    assert (await running.page(PageConfig(listen="off"))) == []
+    (silent,) = await running.page(config)
+    assert (silent.verdict, "page.listen" in silent.next_en) == ("warn", True)
+    answers = [
+        web.json_response({"status": "alive", "stalled": []}),
+        web.json_response({"status": "stalled", "stalled": [{"subject": "gateway/ingest"}]}, status=503),
+    ]
+
+    async def health(_: web.Request) -> web.Response:
+        return answers.pop(0)
+
+    site = web.Application()
+    site.router.add_get("/health", health)
+    runner = web.AppRunner(site)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", free_port).start()
+    try:
+        (alive,) = await running.page(config)
+        (stalled,) = await running.page(config)
+    finally:
+        await runner.cleanup()
+    assert (alive.verdict, stalled.verdict) == ("ok", "fail")
+    assert "gateway/ingest" in stalled.en
