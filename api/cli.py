@@ -74,6 +74,29 @@ def import_register(
         )
 
 
+_MARKS = {"ok": "  ", "warning": "! ", "failed": "X ", "unknown": "? "}
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
+) -> None:
+    """检查服务、存储、磁盘、时间、升级、证书与失联网关，并给出下一步 / look at service, stores, disk, clock,
+    migrations, certificates and silent gateways, each with a next step."""
+    from api.doctor.examine import examine
+
+    found = examine(_settings(), SystemClock())
+    if as_json:
+        typer.echo(json.dumps([one._asdict() for one in found], ensure_ascii=False, indent=1))
+    else:
+        for one in found:
+            typer.echo(f"{_MARKS[one.state]}{one.check}: {one.zh} {one.en}")
+            if one.next_zh:
+                typer.echo(f"    → {one.next_zh} {one.next_en}")
+    if any(one.state == "failed" for one in found):
+        raise typer.Exit(1)
+
+
 @app.command()
 def backup(
     to: Annotated[Path, typer.Option(help="备份写入此文件夹下的新文件夹 / written into a new folder below this one")],

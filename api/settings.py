@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     gateway_bytes_per_s: Annotated[float, Field(ge=0)] = 8_000_000.0
     """How many bytes a second one gateway may send on average over 10 s; 0: no limit."""
     session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12.0
+    public_url: str = ""
+    """The portal's address as gateways and browsers reach it, `https://…`: `doctor` looks at its certificate."""
     cookie_secure: bool = False
     """Send the session cookie over HTTPS only: set it whenever the portal is served over HTTPS."""
     journal_days: Annotated[int, Field(ge=1)] = 14

@@ -84,6 +84,11 @@ def _alembic() -> Config:
     return config
 
 
+def known_revisions() -> list[str]:
+    """The migrations that this version knows, the newest first."""
+    return [found.revision for found in ScriptDirectory.from_config(_alembic()).walk_revisions()]
+
+
 def newest_revision() -> str:
     """The migration that this version brings a register to."""
     return str(ScriptDirectory.from_config(_alembic()).get_current_head())
