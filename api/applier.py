@@ -8,11 +8,12 @@ crash in between, the mark is there and the records come from the journal.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
 
+from api.day_rows import DayMarks
 from api.journal.batch import Batch
 from api.shared.duty import AlwaysOnDuty, Duty
 from api.store.port import Append, IntervalStore, StoreError
@@ -28,9 +29,6 @@ _REPLAY_BATCHES: Final = 64
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 log = structlog.get_logger(__name__)
-
-DayMarks = Mapping[tuple[str, int], int]
-"""Generation by (gateway, local day)."""
 
 
 class BatchSource(Protocol):

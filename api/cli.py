@@ -74,6 +74,44 @@ def import_register(
         )
 
 
+@app.command()
+def recompute(
+    from_day: Annotated[
+        str, typer.Option("--from", help="第一天，如 2026-11-01；默认一年前 / first day; default: a year ago")
+    ] = "",
+    to_day: Annotated[str, typer.Option("--to", help="最后一天；默认昨天 / last day; default: yesterday")] = "",
+    gateway: Annotated[
+        list[str] | None, typer.Option(help="只算这些网关，可重复 / these gateways only; may be repeated")
+    ] = None,
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="in-process，或 Dask 调度器 tcp://主机:端口（需 plantpulse[dask]）/ in-process, or a Dask scheduler's "
+            "tcp://host:port (needs plantpulse[dask])"
+        ),
+    ] = "in-process",
+    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
+) -> None:
+    """由分钟记录重算日指标，与现有结果逐位比较 / compute days again from their records, compared to the bit with what
+    stands."""
+    from api.recompute.command import RecomputeCommandError, recompute_days
+
+    try:
+        told = recompute_days(_settings(), SystemClock(), from_day, to_day, gateway or [], scheduler)
+    except RecomputeCommandError as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    typer.echo(
+        f"不变 unchanged {told['unchanged']}, 改变 changed {len(told['changed'])}, "
+        f"交给服务 left to the service {len(told['left_to_service'])}, 最终值 final {len(told['final'])}, "
+        f"没有记录 without records {len(told['without_records'])}"
+    )
+    for one in told["changed"]:
+        typer.echo(f"  改变 changed: {one['gateway']} {one['day']}")
+
+
 _MARKS = {"ok": "  ", "warning": "! ", "failed": "X ", "unknown": "? "}
 
 

@@ -8,8 +8,6 @@ most every `today_refresh_s`; a day before it as soon as nothing more has come f
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,20 +15,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-import zstandard
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Engine, delete, func, select
 
-from api.applier import DayMarks
 from api.clock import Clock
-from api.day_versions import keep_version
+from api.day_rows import DayMarks, day_row, mark_days, replace_day
 from api.register.counters import raise_counter, read_counter
 from api.register.database import writing
 from api.register.models import DeviceDay, DirtyDay
 from api.shared.duty import AlwaysOnDuty, Duty
-from api.store.port import DayRecords, IntervalStore
-from metrics.days import DayStates, day_states
+from api.store.port import IntervalStore
 from metrics.record import local_day
 
 _CHUNK_KEYS: Final = 16
@@ -109,14 +102,7 @@ class Rollup:
 
     def mark(self, marks: DayMarks) -> None:
         """Raise generations, durably."""
-        rows = [{"gateway": g, "day": day, "generation": generation} for (g, day), generation in marks.items()]
-        dialect = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
-        statement = dialect(DirtyDay)
-        statement = statement.on_conflict_do_update(
-            index_elements=[DirtyDay.gateway, DirtyDay.day], set_={"generation": statement.excluded.generation}
-        )
-        with writing(self._engine) as connection:
-            connection.execute(statement, rows)
+        mark_days(self._engine, marks)
         self._wake.set()
 
     def hold_until(self, position: int) -> None:
@@ -212,14 +198,14 @@ class Rollup:
         wanted = {(key.gateway, key.day): key for key in keys if not self._final(key.day)}
         now_ns = self._clock.now_ns()
         rows = [
-            _row(records, wanted[records.gateway, records.day].generation, now_ns)
+            day_row(records, wanted[records.gateway, records.day].generation, now_ns)
             for records in self._store.read_days(list(wanted))
         ]
         changed = 0
         with writing(self._engine) as connection:
-            number = read_counter(connection, "device_day") + 1  # what it will be when readers are told
+            number = read_counter(connection, "device_day", lock=True) + 1  # what it will be when readers are told
             for row in rows:
-                changed += _replace(connection, row | {"changed": number})
+                changed += replace_day(connection, row | {"changed": number})
             for key in keys:
                 connection.execute(
                     delete(DirtyDay).where(
@@ -242,36 +228,3 @@ class Rollup:
                 return True
             self._stopping.wait(0.05)
         return False
-
-
-def day_digest(gateway: str, day: int, devices: list[str], states: DayStates) -> str:
-    """SHA-256 over the day's identity and content: an unchanged digest means an unchanged day."""
-    head = json.dumps([gateway, day, devices], ensure_ascii=False).encode()
-    return hashlib.sha256(head + bytes.fromhex(states.digest())).hexdigest()
-
-
-def _row(records: DayRecords, generation: int, now_ns: int) -> dict[str, Any]:
-    states = day_states(records.records, records.position, records.day, len(records.devices))
-    return {
-        "gateway": records.gateway,
-        "day": records.day,
-        "generation": generation,
-        "digest": day_digest(records.gateway, records.day, records.devices, states),
-        "computed_ns": now_ns,
-        "devices": json.dumps(records.devices, ensure_ascii=False),
-        "content": zstandard.ZstdCompressor(level=3).compress(states.to_bytes()),
-    }
-
-
-def _replace(connection: Connection, row: dict[str, Any]) -> int:
-    """Write a day if its digest is new. Returns 1 if it was."""
-    key = (DeviceDay.gateway == row["gateway"], DeviceDay.day == row["day"])
-    before = connection.execute(select(DeviceDay.digest).where(*key)).scalar()
-    if before == row["digest"]:
-        return 0
-    if before is None:
-        connection.execute(insert(DeviceDay).values(**row))
-    else:
-        keep_version(connection, row["gateway"], row["day"], row["computed_ns"])
-        connection.execute(update(DeviceDay).where(*key).values(**row))
-    return 1

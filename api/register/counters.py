@@ -18,7 +18,8 @@ def raise_counter(connection: Connection, name: str) -> None:
     )
 
 
-def read_counter(connection: Connection, name: str) -> int:
-    """How many changes there were."""
-    value = connection.execute(select(Counter.value).where(Counter.name == name)).scalar()
+def read_counter(connection: Connection, name: str, *, lock: bool = False) -> int:
+    """How many changes there were. With `lock` it stays so until the transaction ends."""
+    statement = select(Counter.value).where(Counter.name == name)
+    value = connection.execute(statement.with_for_update() if lock else statement).scalar()
     return 0 if value is None else int(value)

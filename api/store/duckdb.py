@@ -22,28 +22,23 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from api.store.columns import ROW, STORED_COLUMNS, Part, by_gateway
 from api.store.lock import FolderLock
+from api.store.open import sealed_folder
 from api.store.opening import connect
 from api.store.port import Append, DayRecords, StoreError
-from api.store.sealed import SealedDay, partial_path, publish, read_sealed, sealed_path, tidy
-from metrics.record import RECORD_COLUMNS, Records, local_day
+from api.store.sealed import SealedDay, partial_path, publish, read_part, read_sealed, sealed_path, tidy
+from metrics.record import local_day
 
 _TYPES: Final = {"<u1": "utinyint", "<u2": "usmallint", "<u4": "uinteger", "<i8": "bigint"}
-_COLUMNS: Final = tuple(c for c in RECORD_COLUMNS if c.name != "device")
 _SCHEMA: Final = (
     "create table if not exists series(number uinteger not null, gateway varchar not null, device varchar not null)",
     "create table if not exists applied(position bigint not null)",
     "create table if not exists record(position bigint not null, day integer not null, series uinteger not null, "
-    + ", ".join(f"{c.name} {_TYPES[c.dtype]} not null" for c in _COLUMNS)
+    + ", ".join(f"{c.name} {_TYPES[c.dtype]} not null" for c in STORED_COLUMNS)
     + ")",
 )
-_ROW: Final = ", ".join(["position", "series", *(c.name for c in _COLUMNS)])
-_SEALED_ROW: Final = ", ".join(["r.position", *(f"r.{c.name}" for c in _COLUMNS)])
-
-_NAMES_OF_COLUMNS: Final = tuple(c.name for c in _COLUMNS)
-
-Names = list[tuple[str, str]]
-"""(gateway, device) of series."""
+_SEALED_ROW: Final = ", ".join(["r.position", *(f"r.{c.name}" for c in STORED_COLUMNS)])
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +48,7 @@ class DuckDBStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._folder = path.with_name(f"{path.stem}-sealed")
+        self._folder = sealed_folder(path)
         self._writing = threading.Lock()
         self._sealing = threading.Lock()
         self._numbers: dict[tuple[str, str], int] = {}
@@ -156,7 +151,7 @@ class DuckDBStore:
         start = np.concatenate([b.records.start for b in batches]) if batches else np.empty(0, np.int64)
         columns["day"] = local_day(start).astype(np.int32)
         columns["series"] = np.concatenate(series) if series else np.empty(0, np.uint32)
-        for column in _COLUMNS:
+        for column in STORED_COLUMNS:
             parts = [getattr(b.records, column.name) for b in batches]
             columns[column.name] = np.concatenate(parts) if parts else np.empty(0, column.dtype)
         kept = self._not_sealed(columns["day"], columns["position"])
@@ -202,19 +197,17 @@ class DuckDBStore:
                     continue
                 if self._sealed.get(day) is sealed:  # else its rows moved between the two queries
                     break
-            yield from _by_gateway(day, parts)
+            yield from by_gateway(day, parts)
 
-    def _parts(
-        self, day: int, gateways: set[str], sealed: SealedDay | None
-    ) -> list[tuple[Names, dict[str, NDArray[Any]]]]:
+    def _parts(self, day: int, gateways: set[str], sealed: SealedDay | None) -> list[Part]:
         """Rows of a day as they are stored, with the names that their `series` points into."""
-        parts: list[tuple[Names, dict[str, NDArray[Any]]]] = []
+        parts: list[Part] = []
         numbers = [n for (gateway, _), n in list(self._numbers.items()) if gateway in gateways]
         with self._db.cursor() as cursor:
             if numbers:
                 cursor.register("wanted", {"number": np.array(numbers, np.uint32)})
                 got = cursor.execute(
-                    f"select {_ROW} from record where day = ? and position > ?"  # noqa: S608 (our own column names)
+                    f"select {ROW} from record where day = ? and position > ?"  # noqa: S608 (our own column names)
                     " and series in (select number from wanted)",
                     [day, 0 if sealed is None else sealed.through],
                 ).fetchnumpy()
@@ -224,19 +217,7 @@ class DuckDBStore:
                 parts.append((names, {k: np.asarray(v) for k, v in got.items()} | {"series": series}))
             wanted = sorted(gateways & sealed.gateways) if sealed is not None else []
             if sealed is not None and wanted:
-                file = [str(sealed.path), wanted]
-                found = cursor.execute(
-                    "select series, any_value(gateway), any_value(device) from read_parquet(?)"
-                    " where gateway in (select unnest(?)) group by series order by series",
-                    file,
-                ).fetchall()
-                got = cursor.execute(
-                    f"select {_ROW} from read_parquet(?) where gateway in (select unnest(?))",  # noqa: S608
-                    file,
-                ).fetchnumpy()
-                series = np.searchsorted(np.array([row[0] for row in found]), np.asarray(got["series"]))
-                names = [(gateway, device) for _, gateway, device in found]
-                parts.append((names, {k: np.asarray(v) for k, v in got.items()} | {"series": series}))
+                parts.append(read_part(cursor, sealed.path, wanted))
         return [part for part in parts if len(part[1]["series"])]
 
     def gateway_days(self, gateway: str) -> list[int]:
@@ -396,38 +377,6 @@ class DuckDBStore:
         with self._sealing, self._writing:
             self._db.close()
             self._lock.release()
-
-
-def _by_gateway(day: int, parts: list[tuple[Names, dict[str, NDArray[Any]]]]) -> Iterator[DayRecords]:
-    """One answer a gateway, its records by device, start, part and position."""
-    if not parts:
-        return
-    # one place per series in the order (gateway, device), so that one sort does everything
-    names = sorted({name for part_names, _ in parts for name in part_names})
-    place = {name: i for i, name in enumerate(names)}
-    columns = {name: np.concatenate([part[name] for _, part in parts]) for name in ("position", *_NAMES_OF_COLUMNS)}
-    at = np.concatenate([np.array([place[n] for n in part_names])[part["series"]] for part_names, part in parts])
-    order = np.lexsort((columns["position"], columns["part"], columns["start"], at))
-    at = at[order]
-    gateways = [gateway for gateway, _ in names]
-    first = 0
-    while first < len(names):
-        last = first
-        while last < len(names) and gateways[last] == gateways[first]:
-            last += 1
-        begin, end = np.searchsorted(at, first), np.searchsorted(at, last)
-        rows = order[begin:end]
-        yield DayRecords(
-            gateway=gateways[first],
-            day=day,
-            devices=[device for _, device in names[first:last]],
-            records=Records.from_columns(
-                {"device": (at[begin:end] - first).astype(np.uint32)}
-                | {name: columns[name][rows] for name in _NAMES_OF_COLUMNS}
-            ),
-            position=columns["position"][rows].astype(np.int64, copy=False),
-        )
-        first = last
 
 
 def _quoted(text: str) -> str:

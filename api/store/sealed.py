@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
+import numpy as np
+
+from api.store.columns import ROW, Part
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _PARTIAL: Final = ".tmp"
@@ -77,3 +80,20 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_part(db: duckdb.DuckDBPyConnection, path: Path, gateways: list[str]) -> Part:
+    """The rows of some gateways in a day's file. Raises duckdb.Error."""
+    file = [str(path), gateways]
+    found = db.execute(
+        "select series, any_value(gateway), any_value(device) from read_parquet(?)"
+        " where gateway in (select unnest(?)) group by series order by series",
+        file,
+    ).fetchall()
+    got = db.execute(
+        f"select {ROW} from read_parquet(?) where gateway in (select unnest(?))",  # noqa: S608 (our own column names)
+        file,
+    ).fetchnumpy()
+    series = np.searchsorted(np.array([row[0] for row in found]), np.asarray(got["series"]))
+    columns = {name: np.asarray(values) for name, values in got.items()} | {"series": series}
+    return [(gateway, device) for _, gateway, device in found], columns

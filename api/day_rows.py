@@ -1,0 +1,67 @@
+"""Rows of `device_day`: made from a day's records by `metrics`, written where they differ, marked to be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import zstandard
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from api.day_versions import keep_version
+from api.register.database import writing
+from api.register.models import DeviceDay, DirtyDay
+from api.store.port import DayRecords
+from metrics.days import DayStates, day_states
+
+DayMarks = Mapping[tuple[str, int], int]
+"""Generation by (gateway, local day)."""
+
+
+def day_digest(gateway: str, day: int, devices: list[str], states: DayStates) -> str:
+    """SHA-256 over the day's identity and content: an unchanged digest means an unchanged day."""
+    head = json.dumps([gateway, day, devices], ensure_ascii=False).encode()
+    return hashlib.sha256(head + bytes.fromhex(states.digest())).hexdigest()
+
+
+def day_row(records: DayRecords, generation: int, now_ns: int) -> dict[str, Any]:
+    states = day_states(records.records, records.position, records.day, len(records.devices))
+    return {
+        "gateway": records.gateway,
+        "day": records.day,
+        "generation": generation,
+        "digest": day_digest(records.gateway, records.day, records.devices, states),
+        "computed_ns": now_ns,
+        "devices": json.dumps(records.devices, ensure_ascii=False),
+        "content": zstandard.ZstdCompressor(level=3).compress(states.to_bytes()),
+    }
+
+
+def replace_day(connection: Connection, row: dict[str, Any]) -> int:
+    """Write a day if its digest is new. Returns 1 if it was."""
+    key = (DeviceDay.gateway == row["gateway"], DeviceDay.day == row["day"])
+    before = connection.execute(select(DeviceDay.digest).where(*key)).scalar()
+    if before == row["digest"]:
+        return 0
+    if before is None:
+        connection.execute(insert(DeviceDay).values(**row))
+    else:
+        keep_version(connection, row["gateway"], row["day"], row["computed_ns"])
+        connection.execute(update(DeviceDay).where(*key).values(**row))
+    return 1
+
+
+def mark_days(engine: Engine, marks: DayMarks) -> None:
+    """Raise the generations of days, durably: they are to be computed again."""
+    rows = [{"gateway": g, "day": day, "generation": generation} for (g, day), generation in marks.items()]
+    dialect = postgresql_insert if engine.dialect.name == "postgresql" else sqlite_insert
+    statement = dialect(DirtyDay)
+    statement = statement.on_conflict_do_update(
+        index_elements=[DirtyDay.gateway, DirtyDay.day], set_={"generation": statement.excluded.generation}
+    )
+    with writing(engine) as connection:
+        connection.execute(statement, rows)
