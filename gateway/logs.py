@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
-import structlog
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let imports inside the block go on as if a package were not installed."""
+    known = sys.modules.get(package)
+    if known is not None:
+        yield
+        return
+    absent = cast("dict[str, object]", sys.modules)
+    absent[package] = None
+    try:
+        yield
+    finally:
+        del absent[package]
+
+
+with _without("rich"):  # for coloured tracebacks on a terminal; a gateway would carry its 3.5 MB for years
+    import structlog
 
 
 def set_up() -> None:

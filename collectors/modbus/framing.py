@@ -11,8 +11,6 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pymodbus.framer import FramerRTU
-
 _MBAP: Final = struct.Struct(">HHHB")
 _MAX_PDU: Final = 253
 _MAX_GIVEN_UP: Final = 64
@@ -215,6 +213,8 @@ class SerialFraming:
 
 
 def _crc(frame: bytes) -> bytes:
+    from pymodbus.framer import FramerRTU  # a megabyte that plants without serial lines go without
+
     return FramerRTU.compute_CRC(frame).to_bytes(2, "big")
 
 

@@ -18,6 +18,7 @@ from tests.benchmarks.measure import machine
 GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "portal")
 MORE_MODULES = {
     "collectors": ("bench_collectors_mqtt", "bench_collectors_modbus", "bench_collectors_opcua"),
+    "gateway": ("bench_gateway_runtime",),
     "county": ("bench_county_answers",),
 }
 """Beyond `bench_<group>`."""

@@ -1,4 +1,6 @@
-"""A Modbus TCP server for measuring clients: answers every read of registers from one prepared block.
+"""A Modbus TCP server for measuring clients: answers every read of registers from one prepared block, over and over.
+
+Listens on one port of ten loopback addresses, from 127.0.0.1 on.
 
 Runs as a process of its own (`python -m tests.benchmarks.modbus_peer`), so that its CPU is not counted;
 prints its port on the first line of stdout and ends when stdin does.
@@ -12,6 +14,8 @@ import sys
 
 from tests.benchmarks.modbus_block import BLOCK
 
+ADDRESSES = tuple(f"127.0.0.{number}" for number in range(1, 11))
+_MEMORY = 10 * BLOCK
 _HEADER = struct.Struct(">HHHBBHH")
 
 
@@ -26,7 +30,7 @@ class _Answers(asyncio.Protocol):
         data = self._rest + data
         while len(data) >= _HEADER.size:
             transaction, _, _, unit, function, address, count = _HEADER.unpack_from(data)
-            body = BLOCK[2 * address : 2 * (address + count)]
+            body = _MEMORY[2 * address : 2 * (address + count)]
             head = struct.pack(">HHHBBB", transaction, 0, 3 + len(body), unit, function, len(body))
             self._transport.write(head + body)  # type: ignore[attr-defined]
             data = data[_HEADER.size :]
@@ -35,10 +39,13 @@ class _Answers(asyncio.Protocol):
 
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Answers, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    server = await loop.create_server(_Answers, ADDRESSES[0], 0)
+    port = server.sockets[0].getsockname()[1]
+    others = await loop.create_server(_Answers, ADDRESSES[1:], port)
+    print(port, flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
+    others.close()
 
 
 if __name__ == "__main__":

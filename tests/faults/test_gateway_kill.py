@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 class Process:
     """A gateway process that can be killed and started again over the same folder."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *settings: str) -> None:
         folder.mkdir()
         (folder / "credential").write_text(CREDENTIAL)
-        self.arguments = [url, str(folder), str(time.time())]
+        self.arguments = [url, str(folder), str(time.time()), *settings]
         self.folder = folder
         self.process: asyncio.subprocess.Process | None = None
 
@@ -85,14 +85,23 @@ def saved_checkpoint(path: Path) -> bytes | None:
         db.close()
 
 
-async def kill_many(county: CountyStub, folder: Path, kills: int, seed: int, flap: bool = False) -> None:
+async def kill_many(
+    county: CountyStub,
+    folder: Path,
+    kills: int,
+    seed: int,
+    flap: bool = False,
+    every_s: float = 0.9,
+    settings: tuple[str, ...] = (),
+) -> None:
+    """Kill a gateway at random, up to `every_s` apart, and check that every accepted record came once."""
     rng = random.Random(seed)
-    print(f"seed {seed}")
-    gateway = Process(county.url, folder)
+    print(f"seed {seed}", file=sys.stderr)
+    gateway = Process(county.url, folder, *settings)
     await gateway.start()
     await until_checkpoint(folder)
     for _ in range(kills):
-        await asyncio.sleep(rng.uniform(0.0, 0.9))
+        await asyncio.sleep(rng.uniform(0.0, every_s))
         if flap and rng.random() < 0.3:
             await county.stop()
         assert await gateway.end(signal.SIGKILL) == -signal.SIGKILL

@@ -1,7 +1,8 @@
-"""A real gateway process over a scripted machine: `python -m tests.gateway.scripted_gateway URL FOLDER ORIGIN_S`.
+"""A real gateway process over a scripted machine: `python -m tests.gateway.scripted_gateway URL FOLDER ORIGIN_S
+[CHECKPOINT_S WINDOW_S]`.
 
 The machine's counters are functions of time, so every process that reads it sees the same machine.
-Windows are 1 s long, so that kills often meet the moment of closing one. SIGTERM closes windows short.
+By default windows are 1 s long, so that kills often meet the moment of closing one. SIGTERM closes windows short.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ DEVICES = ("m-1", "m-2")
 
 def main() -> int:
     url, folder, origin_s = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
-    settings = GatewayConfig(checkpoint_s=0.3, data_dir=folder, page=PageConfig(listen=OFF)).model_copy(
-        update={"window_s": 1}
-    )
+    checkpoint_s, window_s = (float(sys.argv[4]), int(sys.argv[5])) if len(sys.argv) > 4 else (0.3, 1)
+    settings = GatewayConfig(checkpoint_s=checkpoint_s, data_dir=folder, page=PageConfig(listen=OFF))
+    settings = settings.model_copy(update={"window_s": window_s})
     config = PlantConfig(
         file=folder / "plant.yaml",
         site="g-1",
