@@ -1,20 +1,23 @@
-"""Collectors from entries: one for each OPC UA server, whatever the number of entries."""
+"""Collectors from entries: one for each OPC UA server, whatever the number of entries.
+
+asyncua is imported after the profiles are read: what reading them took, it takes again, and not on top.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from collectors.base import Collector
 from collectors.model import Clock, ConfigError
-from collectors.opcua.collector import OpcuaCollector
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.security.approvals import endpoint_of
-from collectors.opcua.security.login import Login
-from collectors.opcua.security.opening import Access
-from collectors.opcua.session import quieten_asyncua
 from collectors.profiles.loader import load
+
+if TYPE_CHECKING:
+    from collectors.opcua.security.opening import Access
 
 _OF_THE_SESSION = ("security", "security_mode", "username", "password_file", "cert_file", "key_file")
 
@@ -33,11 +36,14 @@ def collectors_for(
     `state_folder` keeps the gateway's own certificate and the approved ones; `looking`: for a person's
     tool, which goes without encryption where nothing else is open to it.
     """
-    quieten_asyncua()
     servers: dict[str, list[tuple[OpcuaEntry, OpcuaProfile]]] = {}
     for entry in entries:
         profile = load(entry.profile, OpcuaProfile, profile_folders)
         servers.setdefault(endpoint_of(entry.address), []).append((entry, profile))
+    from collectors.opcua.collector import OpcuaCollector
+    from collectors.opcua.session import quieten_asyncua
+
+    quieten_asyncua()
     return [
         OpcuaCollector(server, clock, access=access_to([e for e, _ in server], state_folder, looking=looking))
         for server in servers.values()
@@ -57,5 +63,8 @@ def access_to(entries: Sequence[OpcuaEntry], state_folder: Path, *, looking: boo
                     "请写成一致：同一服务器只用一个会话。",
                     "Make them equal: one server has one session.",
                 )
+    from collectors.opcua.security.login import Login
+    from collectors.opcua.security.opening import Access
+
     login = Login(first.username, first.password_file, first.cert_file, first.key_file)
     return Access(first.security, first.security_mode, login, state_folder, looking)

@@ -212,7 +212,8 @@ class GatewayProcess:
         self.folder = folder
         self._with_status = with_status
         (folder / "credential").write_text(_CREDENTIAL, encoding="utf-8")
-        given = {"data_dir": "data", "profile_folders": ["."], "window_s": WINDOW_S, **settings}
+        page = {"listen": "127.0.0.1:0"}
+        given = {"data_dir": "data", "profile_folders": ["."], "window_s": WINDOW_S, "page": page, **settings}
         plant = {
             "site": "gw-0",
             "uplink": {"url": county_url, "credential_file": "credential"},
