@@ -229,9 +229,15 @@ def gateway_code(
     from api.register.admin import AdminError, make_enrolment_code
 
     try:
-        code = make_enrolment_code(_settings(), gateway, hours, code_file, SystemClock().now_ns())
+        code, named = make_enrolment_code(_settings(), gateway, hours, code_file, SystemClock().now_ns())
     except AdminError as error:
         _fail(str(error))
+    if not named:
+        typer.echo(
+            f"注意：台账 gateways.csv 里还没有 {gateway}，请核对编号，或先导入 / "
+            f"note: gateways.csv does not name {gateway} yet: check the id, or import it",
+            err=True,
+        )
     typer.echo(code if code_file is None else f"{gateway}: {code_file}")
 
 

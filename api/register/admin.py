@@ -17,7 +17,7 @@ from api.enrolment import make_code, revoke
 from api.register.csv_read import Known
 from api.register.database import migrate, open_register
 from api.register.importer import Imported, import_folder
-from api.register.models import EnrolmentCode, GatewayCredential
+from api.register.models import EnrolmentCode, Gateway, GatewayCredential
 from api.schemas import Role
 from api.services.access import UserError, add_user
 from api.services.plans import Plans
@@ -76,14 +76,24 @@ def issue_credential(settings: Settings, gateway: str, file: Path | None, now_ns
     return credential
 
 
-def make_enrolment_code(settings: Settings, gateway: str, hours: float, file: Path | None, now_ns: int) -> str:
-    """A one-time code for a gateway, also in a file that only its owner reads. Raises AdminError."""
+def make_enrolment_code(
+    settings: Settings, gateway: str, hours: float, file: Path | None, now_ns: int
+) -> tuple[str, bool]:
+    """A one-time code for a gateway, also in a file that only its owner reads; whether the register names the gateway.
+
+    Raises AdminError.
+    """
     _check_gateway(gateway)
+    g = Gateway
     with register_of(settings) as engine:
+        with engine.connect() as connection:
+            named = connection.execute(
+                select(g.row_id).where(g.gateway == gateway, g.recorded_to_ns.is_(None)).limit(1)
+            ).first()
         code = make_code(engine, gateway, now_ns, hours)
     if file is not None:
         _write_secret(file, code, "代码已生成，请重新执行 made already, run again")
-    return code
+    return code, named is not None
 
 
 def revoke_credentials(settings: Settings, gateway: str, replaced_only: bool, now_ns: int) -> int:

@@ -139,7 +139,11 @@ def _wait_for_hand_over(got: Enrolled, as_json: bool) -> None:
 
 
 def _tell(got: Enrolled, site: str, uplink: UplinkConfig, config: Path, written: bool, as_json: bool) -> None:
+    from gateway.enrolment import plant_file
+
     other_site = bool(site) and site != got.gateway
+    filed = plant_file.uplink_of(config)[1].url
+    other_url = filed != uplink.url
     if as_json:
         print_json(
             {
@@ -149,6 +153,7 @@ def _tell(got: Enrolled, site: str, uplink: UplinkConfig, config: Path, written:
                 "config": str(config),
                 "config_written": written,
                 "site_differs": other_site,
+                "url_differs": other_url,
                 "hand_over_s": got.hand_over_s,
                 "devices": [device.id for device in got.devices],
             }
@@ -159,6 +164,9 @@ def _tell(got: Enrolled, site: str, uplink: UplinkConfig, config: Path, written:
     if other_site:
         print(f"注意：{config} 的 site 是 {site}，请改为 {got.gateway}。")
         print(f"Mind: site is {site} in {config}; make it {got.gateway}.")
+    if other_url:
+        print(f"注意：{config} 的 uplink.url 是 {filed}，请改为 {uplink.url}。")
+        print(f"Mind: uplink.url is {filed} in {config}; make it {uplink.url}.")
     if written:
         print(f"已新建 {config}，请填写设备，然后执行 plantpulse-gateway check --config {config}。")
         print(f"{config} is new: fill in the devices, then run plantpulse-gateway check --config {config}.")

@@ -80,7 +80,8 @@ def test_a_code_is_made_listed_without_its_text_and_withdrawn(shell: CliRunner, 
     file = tmp_path / "code"
     written = shell.invoke(app, ["gateway", "code", "gw-2", "--code-file", str(file)])
     assert (printed.exit_code, written.exit_code) == (0, 0)
-    code = printed.output.strip()
+    code = printed.stdout.strip()
+    assert "does not name gw-1 yet" in printed.stderr, "a mistyped id is noticed"
     assert re.fullmatch(r"(?:[0-9A-Z]{4}-){3}[0-9A-Z]{4}", code)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text("utf-8").strip() not in written.output
@@ -89,6 +90,8 @@ def test_a_code_is_made_listed_without_its_text_and_withdrawn(shell: CliRunner, 
     assert [(g["gateway"], bool(g["code_expires"])) for g in listed] == [("gw-1", True), ("gw-2", True)]
     assert [c["state"] for c in listed[0]["credentials"]] == ["valid"]
     assert code not in json.dumps(listed)
+    shell.invoke(app, ["import", "--folder", str(write_csv(tmp_path / "register", register_files()))])
+    assert shell.invoke(app, ["gateway", "code", "gw-2"]).stderr == ""
     assert shell.invoke(app, ["gateway", "revoke", "gw-1"]).exit_code == 0
     again = shell.invoke(app, ["gateway", "revoke", "gw-1"])
     assert again.exit_code == 1

@@ -216,7 +216,11 @@ async def test_a_plants_file_is_never_touched_and_its_uplink_is_used(
     done = await command("enroll", address(county), code_for(county), "--config", config, "--json")
     said = json.loads(done.stdout)
     assert (said["gateway"], said["site_differs"], said["config_written"]) == ("gw-1", True, False)
+    assert not said["url_differs"]
     assert config.read_text() == text
+    config.write_text(text.replace("127.0.0.1", "localhost"))
+    again = await command("enroll", address(county), code_for(county), "--config", config)
+    assert "uplink.url is https://localhost" in again.output
     assert (tmp_path / "keys" / "secret").read_text().startswith("ppg_")
 
 
