@@ -34,15 +34,15 @@ def asset_states(question: Question, perimeter: AssetPerimeter, days: Days) -> A
 
     def make() -> AssetPeriod:
         of_state = perimeter.bindings.series == Series.STATE
-        by_series = [_taken(perimeter.bindings, of_state)]
+        by_series = [taken(perimeter.bindings, of_state)]
         if not bool(of_state.all()):
-            by_series.append(_taken(perimeter.bindings, ~of_state))
+            by_series.append(taken(perimeter.bindings, ~of_state))
         parts = _parts(question, days)
         sums = [
-            _added([_assets_of(question, perimeter, series, bindings, part) for part in parts])
+            added([_assets_of(question, perimeter, series, bindings, part) for part in parts])
             for series, bindings in enumerate(by_series)
         ]
-        return sums[0] if len(sums) == 1 else _least_watched(sums[0], sums[1])
+        return sums[0] if len(sums) == 1 else least_watched(sums[0], sums[1])
 
     return question.sources.memory.once("states", (*key, token), make)
 
@@ -62,7 +62,7 @@ def _assets_of(
 
 def meter_states(question: Question, perimeter: MeterPerimeter | AssetPerimeter, days: Days) -> MeterPeriod:
     """What every meter of a perimeter counted in the local days `[from, to)`."""
-    return _added([_meters_of(question, perimeter, part) for part in _parts(question, days)])
+    return added([_meters_of(question, perimeter, part) for part in _parts(question, days)])
 
 
 def _meters_of(question: Question, perimeter: MeterPerimeter | AssetPerimeter, days: Days) -> MeterPeriod:
@@ -77,11 +77,11 @@ def _meters_of(question: Question, perimeter: MeterPerimeter | AssetPerimeter, d
 
 def asset_quantities(question: Question, perimeter: AssetPerimeter, days: Days) -> MeterPeriod:
     """What the assets' own devices counted in the local days `[from, to)`, whatever they count."""
-    bindings = _taken(perimeter.bindings, perimeter.bindings.series >= Series.QUANTITY)
+    bindings = taken(perimeter.bindings, perimeter.bindings.series >= Series.QUANTITY)
     return meter_states(question, replace(perimeter, bindings=bindings, key=("quantities", *perimeter.key)), days)
 
 
-def _taken(bindings: Bindings, chosen: NDArray[np.bool_]) -> Bindings:
+def taken(bindings: Bindings, chosen: NDArray[np.bool_]) -> Bindings:
     return Bindings(*(getattr(bindings, f.name)[chosen] for f in fields(Bindings)))
 
 
@@ -100,13 +100,13 @@ def _parts(question: Question, days: Days) -> list[Days]:
     return [*([(first, last)] if whole else months_between(first, last)), *running]
 
 
-def _least_watched(state: AssetPeriod, quantity: AssetPeriod) -> AssetPeriod:
+def least_watched(state: AssetPeriod, quantity: AssetPeriod) -> AssetPeriod:
     """Both series of bindings together; the one that was watched for the smaller share speaks for the asset."""
     shares = [np.full(len(one), np.inf) for one in (state, quantity)]
     for share, one in zip(shares, (state, quantity), strict=True):
         np.divide(one.observed, one.bound, out=share, where=one.bound > 0)
     by_quantity = shares[1] < shares[0]
-    both = _added([state, quantity])
+    both = added([state, quantity])
     return replace(
         state,
         bound=np.where(by_quantity, quantity.bound, state.bound),
@@ -117,7 +117,7 @@ def _least_watched(state: AssetPeriod, quantity: AssetPeriod) -> AssetPeriod:
     )
 
 
-def _added(parts: Sequence[P]) -> P:
+def added(parts: Sequence[P]) -> P:
     """Several stretches of one series, or of meters, together."""
     if len(parts) == 1:
         return parts[0]

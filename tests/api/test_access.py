@@ -20,7 +20,11 @@ from tests.api.county_fixtures import (
     minutes,
 )
 
-PAGES = ("/indicators", "/enterprises", "/assets", "/gateways", "/plans", "/live", "/definitions", "/scopes")
+PAGES = (
+    *("/indicators", "/indicators/networking-rate/explain", "/indicators/networking-rate/change", "/enterprises"),
+    *("/assets", "/gateways", "/plans", "/plans/ninghai-14-5/progress", "/live", "/definitions", "/scopes"),
+    *("/figure-sets", "/published", "/too-late"),
+)
 
 
 async def test_every_page_asks_for_a_login(county: CountyUnderTest) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 
-from api.register.database import migrate, open_register
+from api.register.database import migrate, open_register, writing
 from api.register.models import Base
+from api.services.figure_sets import make_draft, publish
 from metrics.record import local_day_start_s
 from tests.api.county_fixtures import PLANT, TODAY, minutes, running_county
 from tests.api.postgres import new_database, postgres_server
@@ -82,3 +85,21 @@ async def test_import_ingest_and_figures_work(register_url: str, tmp_path: Path)
         rate = next(f for f in listed["figures"] if f["definition"]["id"] == "networking-rate")
         assert (rate["numerator"], rate["denominator"]) == (1, 4)
         assert len((await county.get("/assets"))["items"]) == 8
+
+
+@both
+async def test_figures_are_drafted_published_and_never_changed(register_url: str, tmp_path: Path) -> None:
+    async with running_county(tmp_path / "county", register_url=register_url) as county:
+        county.load(tmp_path / "register")
+        await county.gateway().send(["cnc-1"], minutes(0, local_day_start_s(TODAY - 1), 96, window_s=900))
+        await county.settle()
+        await county.sign_in()
+        reader = await asyncio.to_thread(county.county.access.reader, county.client.cookies["plantpulse_session"])
+        assert reader is not None
+        made = await asyncio.to_thread(make_draft, county.county, reader, "2026-11-17", "tester", "")
+        assert await asyncio.to_thread(publish, county.county, made, "tester", "first figures") == 1
+        stands = await county.get("/published", scope="county", period="2026-11-17")
+        assert (stands["revision"], len(stands["figures"]) > 15) == (1, True)
+        for table in ("figure_set", "figure_value", "figure_event"):
+            with pytest.raises(DBAPIError, match="never changed"), writing(county.county.engine) as connection:
+                connection.execute(text(f"delete from {table}"))

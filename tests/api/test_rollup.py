@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import select
 
+from api.day_versions import drop_running
+from api.register.models import DeviceDayVersion
 from api.rollup import Rollup
 from metrics.record import local_day_start_s
 from tests.api.county_fixtures import TODAY, CountyUnderTest, minutes
@@ -80,3 +83,29 @@ async def test_a_day_whose_digest_is_the_same_is_not_written_again(county: Count
     rollup.mark({("gw-1", TODAY - 3): 1})
     assert rollup.run_once(force=True) == 0
     assert rollup.dirty() == 0
+
+
+async def test_of_a_day_that_runs_one_version_an_hour_is_kept_and_of_one_that_is_over_every_one(
+    county: CountyUnderTest, rollup: Rollup
+) -> None:
+    def kept() -> list[tuple[int, int]]:
+        with county.county.engine.connect() as connection:
+            v = DeviceDayVersion
+            found = connection.execute(select(v.day, v.computed_ns).order_by(v.row_id)).all()
+        return [(day, at_ns // 3_600_000_000_000) for day, at_ns in found]
+
+    hours: list[int] = []
+    for minute in range(5):  # every 20 minutes from 10:00
+        await send(county, TODAY, minute)
+        rollup.run_once(force=True)
+        hours.append(county.clock.now_ns() // 3_600_000_000_000)
+        county.clock.advance(1200)
+    # of 10:00, 10:20, 10:40, 11:00, 11:20 the last one before each hour turned was kept, and the last stands
+    assert kept() == [(TODAY, hours[2])]
+    for minute in range(3):
+        await send(county, TODAY - 3, minute)
+        rollup.run_once(force=True)
+        county.clock.advance(10)
+    assert [day for day, _ in kept()] == [TODAY, TODAY - 3, TODAY - 3]
+    drop_running(county.county.engine, county.clock.now_ns() + 36 * 86_400 * 10**9)
+    assert [day for day, _ in kept()] == [TODAY - 3, TODAY - 3]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.services.states import added, least_watched, taken
 from metrics.days import DayStates, merge
 from metrics.energy import NO_BOUND, MeterRole, Meters, fill_gaps, plant_energy, total
 from metrics.record import DAY_S, local_day_start_s
@@ -135,3 +137,40 @@ def test_a_filled_gap_lies_within_the_bounds(case: tuple[Meters, MeterPeriod, li
     for plant in np.flatnonzero(estimate.known).tolist():
         assert bounds.lower[plant] <= estimate.value[plant]
         assert bounds.upper[plant] == NO_BOUND or estimate.value[plant] <= bounds.upper[plant]
+
+
+@given(st.booleans().flatmap(bound_days), st.integers(0, DAYS))
+@settings(max_examples=100, deadline=None)
+def test_blocks_of_days_give_the_bits_of_the_whole(
+    case: tuple[list[DayStates], list[tuple[int, int, int, int, int]]], cut: int
+) -> None:
+    days, rows = case
+    whole = merge(*days)
+    bound = Bindings(*np.array(rows, np.int64).reshape(-1, 5).T)
+    now_s = local_day_start_s(DAY + DAYS)
+    blocks = [whole.take(whole.day < DAY + cut), whole.take(whole.day >= DAY + cut)]
+    for period in (asset_period, meter_period):
+        together = period(whole, bound, OBJECTS, DAY, DAY + DAYS, now_s)
+        in_blocks = period(blocks, bound, OBJECTS, DAY, DAY + DAYS, now_s)
+        for field in fields(together):
+            assert np.array_equal(getattr(in_blocks, field.name), getattr(together, field.name)), field.name
+
+
+@given(st.booleans().flatmap(bound_days), st.integers(0, DAYS))
+@settings(max_examples=100, deadline=None)
+def test_a_county_adds_parts_of_a_stretch_to_the_bits_of_the_whole(
+    case: tuple[list[DayStates], list[tuple[int, int, int, int, int]]], cut: int
+) -> None:
+    days, rows = case
+    whole = merge(*days)
+    bound = Bindings(*np.array(rows, np.int64).reshape(-1, 5).T)
+    now_s = local_day_start_s(DAY + DAYS)
+    parts = [(DAY, DAY + cut), (DAY + cut, DAY + DAYS)]
+    by_series = [taken(bound, bound.series == series) for series in (0, 1)]
+    sums = [
+        added([asset_period(whole, one, OBJECTS, first, last, now_s) for first, last in parts]) for one in by_series
+    ]
+    found = least_watched(*sums)
+    expected = asset_period(whole, bound, OBJECTS, DAY, DAY + DAYS, now_s)
+    for field in fields(expected):
+        assert np.array_equal(getattr(found, field.name), getattr(expected, field.name)), field.name
