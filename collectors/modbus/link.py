@@ -63,6 +63,8 @@ class Link:
         self._deaf_after_s = deaf_after_s
         self._unheard_since_s = 0.0
         self._verdict_s: dict[int, float] = {}
+        self.reopen_pause_s = 0.0
+        """Pause after a connection that the link opened afresh by itself, as devices need after each."""
         self.gateway_verdict_s = 0.0
         """Longest time that a gateway took to report a silent unit, where that came too late."""
         self.missed_in_a_row = 0
@@ -203,6 +205,7 @@ class Link:
             self._stale = False
         else:
             await self.open()
+            await asyncio.sleep(self.reopen_pause_s)
 
     def close(self) -> None:
         """Let go of the link. Safe twice."""
@@ -246,11 +249,11 @@ class Link:
         if waiting.done():
             return
         self.missed_in_a_row += 1
-        # without a transaction id a late reply could pass for another; a connection on which nothing
-        # at all is heard may be dead on the other side
+        # a line is given a moment of quiet; a connection on which nothing at all is heard may be dead on the other
+        # side. Without a transaction id the unit's rest keeps a late reply from passing for another.
         unheard_s = asyncio.get_running_loop().time() - self._unheard_since_s
         is_deaf = self.missed_in_a_row >= _MISSED_BEFORE_REOPENING and unheard_s >= self._deaf_after_s
-        if self.address.kind != "tcp" or is_deaf:
+        if self.address.kind == "serial" or is_deaf:
             self._stale = True
         waiting.set_exception(SilentError())
 

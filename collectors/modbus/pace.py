@@ -39,6 +39,7 @@ class Pace:
         timings = [unit.profile.timing for unit in devices]
         self.gap_s = max(self._link.frame_gap_s, *(timing.request_gap_ms / 1000 for timing in timings))
         self.connect_pause_s = max(timing.connect_pause_ms for timing in timings) / 1000
+        self._link.reopen_pause_s = self.connect_pause_s
         self.period_ns = min(s.every_ns for unit in devices for s in unit.schedules)
         fastest = [
             request

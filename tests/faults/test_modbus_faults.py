@@ -212,6 +212,7 @@ async def test_one_dead_of_ten_delays_nobody_and_is_told_once(rig: Rig) -> None:
     assert rig.collector.retry() == 1
     await rig.cycles(2)
     assert rig.told[DEAD] == ["modbus.unit-silent", ""]
+    assert rig.station.connections <= 1, "nobody hangs up because of one dead unit"
     rig.nothing_was_miscredited()
 
 

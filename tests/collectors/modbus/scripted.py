@@ -82,6 +82,7 @@ class ScriptedLink:
     closed: int = 0
     late_frames: int = 0
     frame_gap_s: float = 0.0
+    reopen_pause_s: float = 0.0
     character_s: float = 0.0
     """How long a character takes on the line."""
     verdicts_s: dict[int, float] = field(default_factory=dict)

@@ -214,16 +214,16 @@ async def test_scan_finds_what_hangs_behind_a_gateway_that_takes_long_to_call_a_
 
 async def test_scan_tries_the_usual_speeds_of_a_line_whose_address_states_none() -> None:
     station = ModbusStation(
-        {2: ("sdm630", Machine("m2", "meter-electricity"))}, Ledger(), framing="serial", baudrate=4800
+        {2: ("sdm630", Machine("m2", "meter-electricity"))}, Ledger(), framing="serial", baudrate=19200
     )
     await station.start()
     bare = station.address.partition("?")[0]
     try:
-        found = await scan(bare, 7.0, time.time_ns)
+        found = await scan(bare, 7.5, time.time_ns)
         as_stated = await scan(f"{bare}?baudrate=9600", 1.0, time.time_ns)
     finally:
         await station.stop()
     (one,) = found
     assert (one.unit, one.profile) == (2, "eastron-sdm630")
-    assert one.address == f"{bare}?baudrate=4800&parity=N", "as it is to be written into the plant's file"
+    assert one.address == f"{bare}?baudrate=19200&parity=N", "as it is to be written into the plant's file"
     assert as_stated == []
