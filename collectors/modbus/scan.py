@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from collectors.findings import Found
 from collectors.modbus.address import LinkAddress, parse_address
@@ -61,20 +61,22 @@ async def scan(address: str, seconds: float, clock: Clock, profile_folders: Sequ
     candidates = _candidates(profile_folders)
     settings = _settings_of(parsed)
     first = range(1, _FIRST_UNITS + 1) if len(settings) > 1 else range(1, _LAST_UNIT + 1)
+    rest = range(first.stop, _LAST_UNIT + 1)
     for setting in settings:
         look = _Look(Link(setting), candidates, clock, until_ns)
         try:
-            found = await look.at(first)
+            async with look:
+                found = await look.at(first)
+                if found:
+                    return found + await look.at(rest)
         except LinkError:
             if setting is settings[0]:
                 raise
             continue  # an adapter that does not have this setting
-        if found or clock() >= until_ns:
-            break
-    else:
-        look = _Look(Link(parsed), candidates, clock, until_ns)
-        found = []
-    return found + await look.at(range(first.stop, _LAST_UNIT + 1))
+    if not rest:
+        return []
+    async with _Look(Link(settings[0]), candidates, clock, until_ns) as look:
+        return await look.at(rest)
 
 
 def _settings_of(address: LinkAddress) -> list[LinkAddress]:
@@ -105,6 +107,13 @@ class _Look:
         self._clock, self._until_ns = clock, until_ns
         self._asked_again: set[int] = set()
 
+    async def __aenter__(self) -> Self:
+        await self._link.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._link.close()
+
     def _limit_s(self, unit: int) -> float:
         """How long to wait for a unit: a moment, longer for one that answered late, and for all of them where a
         gateway takes long to report a silent one, since it serves nobody meanwhile."""
@@ -114,17 +123,13 @@ class _Look:
     async def at(self, units: Iterable[int]) -> list[Found]:
         """The units that answer; one whose reply came too late is asked once more, with more patience."""
         found: dict[int, Found] = {}
-        try:
-            await self._link.open()
-            for unit in units:
-                await self._add(unit, found)
-                for late in sorted(self._link.late_units - self._asked_again - set(found)):
-                    self._asked_again.add(late)
-                    await self._add(late, found)
-                if len(found) == _SUSPICIOUSLY_MANY == unit and await self._answers_for_all():
-                    return [found[1]]
-        finally:
-            self._link.close()
+        for unit in units:
+            await self._add(unit, found)
+            for late in sorted(self._link.late_units - self._asked_again - set(found)):
+                self._asked_again.add(late)
+                await self._add(late, found)
+            if len(found) == _SUSPICIOUSLY_MANY == unit and await self._answers_for_all():
+                return [found[1]]
         return [found[unit] for unit in sorted(found)]
 
     async def _add(self, unit: int, found: dict[int, Found]) -> None:
