@@ -14,14 +14,15 @@ from typing import Final
 
 from asyncua import ua
 
-from collectors.model import Batch, Clock, Device, LinkError, Proof, Samples
+from collectors.model import Batch, Clock, Device, LinkError, Proof
 from collectors.opcua.address_space import AddressSpace
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.decode import Changes, Publication, changes_of
 from collectors.opcua.devices import Recognised, describe, device_ids, nothing_to_read, recognise
 from collectors.opcua.errors import lost
+from collectors.opcua.handover import Handover
 from collectors.opcua.health import Health
-from collectors.opcua.inbox import DEFAULT_LIMIT, Chunk, Inbox
+from collectors.opcua.inbox import DEFAULT_LIMIT
 from collectors.opcua.ladder import Rung, climb
 from collectors.opcua.limits import NO_LIMITS, limits_of_server
 from collectors.opcua.polling import Polling
@@ -67,24 +68,21 @@ class OpcuaCollector:
         # one subscription serves every entry of the server, so the most demanding settings hold
         self._settings = min((profile.subscription for _, profile in entries), key=lambda s: s.publishing_s)
         self._clock, self._retry_s, self._clock_tolerance_s = clock, retry_s, clock_tolerance_s
-        self._inbox = Inbox(limit)
+        self._out = Handover(limit)
         self._session: Session | None = None
         self._subscription: Subscription | None = None
         self._polling: Polling | None = None
         self._upkeep: Upkeep | None = None
         self._lost: LinkError | None = None
+        self._failed: BaseException | None = None
         self._news = asyncio.Event()
         self._announced: dict[str, Device] = {}
         self._limits = NO_LIMITS
         self._found: Sequence[Recognised] = ()
         self._watch = Watch(())
         self._polled_handles: list[int] = []
-        self._ready: list[tuple[str, Samples]] = []
-        self._proofs: dict[str, Proof] = {}
-        self._devices: list[Device] = []
         self._telling = Telling()
         self._health = self._health_of(self._watch)
-        self._shed: dict[str, int] = {}
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -99,7 +97,7 @@ class OpcuaCollector:
     @property
     def has_shed(self) -> bool:
         """Whether something was dropped that the next batch will tell."""
-        return bool(self._shed)
+        return bool(self._out.shed)
 
     async def connect(self) -> None:
         """Open a session, find the machines, subscribe; after a lost link take up what the server still has.
@@ -112,7 +110,7 @@ class OpcuaCollector:
             self.rung = await self._climb(self._session)
             self._lost = None
             if self.rung is not Rung.ANEW and self._session is not None:
-                self._upkeep = Upkeep(self, self._session, self._retry_s)
+                self._upkeep = Upkeep(self, self._session, self._retry_s, self._fail)
                 self._poll(self._session)
                 return
         else:
@@ -123,10 +121,15 @@ class OpcuaCollector:
         await self._begin(self._session)
 
     async def read(self) -> Batch:
-        """Wait for what the server publishes. LinkError once the link is lost and all is handed over."""
+        """Wait for what the server publishes. LinkError once the link is lost and all is handed over.
+
+        A mistake of ours in a task of the session is raised as it is.
+        """
         while True:
-            if self._has_news():
-                return self._take()
+            if self._out or self._telling:
+                return self._out.take(self._id_of, self._telling.take())
+            if self._failed is not None:
+                raise self._failed
             if self._lost is not None:
                 raise self._lost
             if self._session is None:
@@ -146,19 +149,13 @@ class OpcuaCollector:
         upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:
             await upkeep.stop()
-        self._keep_ready()
-        held, self._ready = self._ready, []
-        for device, samples in held:
-            if device.split("/", 1)[0] in changed:
-                self._count("entry_changed", len(samples))
-            else:
-                self._ready.append((device, samples))
-        self._proofs = {d: proof for d, proof in self._proofs.items() if d.split("/", 1)[0] not in changed}
+        self._out.name(self._id_of)
+        self._out.forget("entry_changed", lambda device: device.split("/", 1)[0] in changed)
         self._announced = {d: device for d, device in self._announced.items() if device.entry not in changed}
         self._entries, self._settings = fresh._entries, fresh._settings
         with wrapped(self.link):
             await self._replace(session, await self._search(session))
-        self._upkeep = Upkeep(self, session, self._retry_s)
+        self._upkeep = Upkeep(self, session, self._retry_s, self._fail)
         return True
 
     async def close(self) -> None:
@@ -168,18 +165,16 @@ class OpcuaCollector:
         the server forgets it by itself within a minute.
         """
         await self._stop()
+        self._failed = None
         if self._lost is not None and self._session is not None:
             self._session.detach()
             if not self._session.can_resume:
                 self._session = None
             return
         self._lost = None
-        self._keep_ready()
-        dropped, self._ready = sum(len(samples) for _, samples in self._ready), []
-        if dropped:
-            self._count("closed", dropped)
+        self._out.name(self._id_of)
+        self._out.forget("closed", lambda _: True)
         self._watch, self._subscription = Watch(()), None
-        self._proofs.clear()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -217,7 +212,7 @@ class OpcuaCollector:
             if isinstance(error.__cause__, OSError | TimeoutError):
                 self._lost = error  # it may not be possible to give the session back: it is taken up again
             raise
-        self._upkeep = Upkeep(self, session, self._retry_s)
+        self._upkeep = Upkeep(self, session, self._retry_s, self._fail)
 
     async def _search(self, session: Session) -> list[Recognised]:
         return await recognise(await AddressSpace.of(session.client, self._limits), self._entries)
@@ -227,7 +222,7 @@ class OpcuaCollector:
 
     async def _watch_over(self, session: Session, found: Sequence[Recognised]) -> None:
         """Subscribe to what was found, instead of what was watched before."""
-        self._keep_ready()
+        self._out.name(self._id_of)
         said_before = self._telling.begin_anew()
         self._tell_session(session)
         self._found = found
@@ -247,7 +242,9 @@ class OpcuaCollector:
     def _poll(self, session: Session) -> None:
         if self._polled_handles:
             period_s = self._settings.publishing_s if self._subscription is None else _LEAST_POLL_S
-            self._polling = Polling(self.link, session.client, self._limits, period_s, self._polled, self._lose)
+            self._polling = Polling(
+                self.link, session.client, self._limits, period_s, self._polled, self._lose, self._fail
+            )
             self._polling.start([self._watch.items[h].node for h in self._polled_handles], self._polled_handles)
 
     def _introduced(self, found: Sequence[Recognised]) -> Iterator[Watched]:
@@ -259,7 +256,7 @@ class OpcuaCollector:
                 watched = Watched(device, machine, profile.liveness_s, profile.subscription.deadband)
                 if self._announced.get(device.id) != device:
                     self._announced[device.id] = device
-                    self._devices.append(device)
+                    self._out.introduce(device)
                 for trouble in machine.troubles:
                     self._telling.say(replace(trouble, subject=device.id), trouble.en)
                 if not machine.items:
@@ -321,8 +318,9 @@ class OpcuaCollector:
             on_replayed=self._replayed,
             on_gap=self._missed,
             on_doubt=lambda _: self._upkeep.check_nodes() if self._upkeep is not None else None,
-            on_undecodable=lambda: self._count("undecodable", 1),
+            on_undecodable=lambda: self._out.count("undecodable", 1),
             on_lost=self._lose,
+            on_failed=self._fail,
         )
 
     def _published(self, published: Publication) -> None:
@@ -345,30 +343,24 @@ class OpcuaCollector:
         self._prove(received_ns)
 
     def _missed(self, publications: int) -> None:
-        self._count("publications_lost", publications)
-        self._put(self._watch.lost(self._clock()))
+        self._out.count("publications_lost", publications)
+        self._out.put(self._watch.lost(self._clock()))
         if self._upkeep is not None:
             self._upkeep.begin_anew()
         self._news.set()
 
     def _take_in(self, changes: Changes, received_ns: int, *, is_live: bool) -> None:
         taken = self._watch.take(changes, received_ns)
-        self._put(taken.chunk)
+        self._out.put(taken.chunk)
         if taken.unknown:
-            self._count("unknown_handle", taken.unknown)
+            self._out.count("unknown_handle", taken.unknown)
         if len(taken.overflowed):
-            self._count("server_queue_overflow", len(taken.overflowed))
+            self._out.count("server_queue_overflow", len(taken.overflowed))
         self._health.follow(taken, changes, received_ns, is_live=is_live)
-
-    def _put(self, chunk: Chunk) -> None:
-        self._inbox.put(chunk)
-        if self._inbox.shed_rows:
-            self._count("inbox_full", self._inbox.shed_rows)
-            self._inbox.shed_rows = 0
 
     def _prove(self, at_ns: int) -> None:
         if self._lost is None:
-            self._proofs.update((proof.device, proof) for proof in self._health.prove(at_ns))
+            self._out.prove(self._health.prove(at_ns))
         self._news.set()
 
     def _lose(self, error: LinkError) -> None:
@@ -376,8 +368,7 @@ class OpcuaCollector:
             return
         self._lost = error
         at_ns = self._clock()
-        for watched in self._watch.devices:
-            self._proofs[watched.device.id] = Proof(watched.device.id, at_ns, 0.0)
+        self._out.prove(Proof(device.id, at_ns, 0.0) for device in self.devices)
         self._news.set()
 
     # What people are told -----------------------------------------------------------------------
@@ -388,29 +379,12 @@ class OpcuaCollector:
         for trouble in session.certificates.troubles(self._clock()):
             self._telling.say(trouble, CERTIFICATE)
 
-    # Handing over -------------------------------------------------------------------------------
+    def _fail(self, error: BaseException) -> None:
+        self._failed = self._failed or error
+        self._news.set()
 
-    def _count(self, reason: str, rows: int) -> None:
-        self._shed[reason] = self._shed.get(reason, 0) + rows
-
-    def _keep_ready(self) -> None:
-        """Name the devices of what waits in the inbox, before others are watched."""
-        self._ready.extend((self._watch.devices[n].device.id, samples) for n, samples in self._inbox.take())
-
-    def _has_news(self) -> bool:
-        return bool(len(self._inbox) or self._ready or self._proofs or self._devices or self._telling or self._shed)
-
-    def _take(self) -> Batch:
-        self._keep_ready()
-        batch = Batch(
-            samples=self._ready,
-            proofs=list(self._proofs.values()),
-            devices=self._devices,
-            troubles=self._telling.take(),
-            shed=self._shed,
-        )
-        self._ready, self._proofs, self._devices, self._shed = [], {}, [], {}
-        return batch
+    def _id_of(self, number: int) -> str:
+        return self._watch.devices[number].device.id
 
 
 def _nodes_of(found: Sequence[Recognised]) -> list[tuple[object, ...]]:

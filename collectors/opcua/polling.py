@@ -10,6 +10,7 @@ import numpy as np
 from asyncua import Client, ua
 
 from collectors.model import LinkError
+from collectors.opcua import tasks
 from collectors.opcua.decode import Changes, changes_of
 from collectors.opcua.errors import lost
 from collectors.opcua.limits import Limits
@@ -21,7 +22,7 @@ class Polling:
     """Reads `nodes` of a connected client every `period_s` and hands on what changed.
 
     `handles` are the nodes' client handles. `on_changes` is called for every round, with no rows where
-    nothing changed; `on_lost` once.
+    nothing changed; `on_lost` or `on_failed` once.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class Polling:
         period_s: float,
         on_changes: Callable[[Changes], None],
         on_lost: Callable[[LinkError], None],
+        on_failed: tasks.OnFailed,
     ) -> None:
         self._address, self._client, self._limits, self._period_s = address, client, limits, period_s
-        self._on_changes, self._on_lost = on_changes, on_lost
+        self._on_changes, self._on_lost, self._on_failed = on_changes, on_lost, on_failed
         self._nodes: list[ua.NodeId] = []
         self._handles: list[int] = []
         self._last: dict[int, tuple[Any, ...]] = {}
@@ -43,14 +45,12 @@ class Polling:
     def start(self, nodes: Sequence[ua.NodeId], handles: Sequence[int]) -> None:
         """Read these from now on."""
         self._nodes, self._handles = list(nodes), list(handles)
-        self._task = asyncio.create_task(self._run(), name=f"opcua poll {self._address}")
+        self._task = tasks.start(self._run(), f"opcua poll {self._address}", self._on_failed)
 
     async def stop(self) -> None:
         """Read no more. Safe twice."""
         task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait({task})
+        await tasks.stop(task)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

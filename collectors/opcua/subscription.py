@@ -17,6 +17,7 @@ from asyncua import Client, ua
 from asyncua.ua.ua_binary import struct_from_binary
 
 from collectors.model import LinkError
+from collectors.opcua import tasks
 from collectors.opcua.decode import Publication, message, publication
 from collectors.opcua.errors import ended, lost, silent
 from collectors.opcua.limits import Limits
@@ -78,6 +79,8 @@ class Listener:
     """The server says that something is wrong with the subscription, which lives on."""
     on_undecodable: Callable[[], None]
     on_lost: Callable[[LinkError], None]
+    on_failed: tasks.OnFailed
+    """A mistake of ours ended the publishing."""
 
 
 class Subscription:
@@ -153,14 +156,12 @@ class Subscription:
     def start(self) -> None:
         """Publish from now on."""
         self.has_published = False
-        self._task = asyncio.create_task(self._publish(), name=f"opcua publish {self._address}")
+        self._task = tasks.start(self._publish(), f"opcua publish {self._address}", self._listener.on_failed)
 
     async def stop(self) -> None:
         """Publish no more; the server keeps the subscription. Safe twice."""
         task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait({task})
+        await tasks.stop(task)
 
     async def resume(self) -> bool:
         """Go on in a session that has this subscription: take what the server kept, then publish.

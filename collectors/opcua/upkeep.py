@@ -8,6 +8,7 @@ from typing import Protocol
 from asyncua import ua
 
 from collectors.model import CollectorError
+from collectors.opcua import tasks
 from collectors.opcua.session import Session
 
 
@@ -30,11 +31,11 @@ class Kept(Protocol):
 class Upkeep:
     """One task of a session. What fails is tried again at the next round: a lost link is noticed elsewhere."""
 
-    def __init__(self, kept: Kept, session: Session, every_s: float) -> None:
+    def __init__(self, kept: Kept, session: Session, every_s: float, on_failed: tasks.OnFailed) -> None:
         self._kept, self._session, self._every_s = kept, session, every_s
         self._called = asyncio.Event()
         self._has_doubt = self._must_begin_anew = False
-        self._task = asyncio.create_task(self._run(), name="opcua upkeep")
+        self._task = tasks.start(self._run(), "opcua upkeep", on_failed)
 
     def check_nodes(self) -> None:
         """The server says that something is wrong: look at the nodes now."""
@@ -48,9 +49,7 @@ class Upkeep:
 
     async def stop(self) -> None:
         """Safe twice, and from within."""
-        if self._task is not asyncio.current_task():
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await tasks.stop(self._task)
 
     async def _run(self) -> None:
         while True:

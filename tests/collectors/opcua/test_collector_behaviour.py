@@ -11,6 +11,7 @@ from asyncua import ua
 
 from collectors.model import LinkError, Quality
 from collectors.opcua.collector import OpcuaCollector
+from collectors.opcua.watch import Watch
 from metrics.record import MachineState
 from simulators.ledger import Ledger
 from tests.collectors.opcua.plants import (
@@ -247,3 +248,22 @@ async def test_no_session_is_left_behind_on_the_server() -> None:
             await taken.read()
             await taken.close()
         await eventually(lambda: plant.sessions == 0)
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_a_mistake_of_ours_is_raised_and_does_not_look_like_silence(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"publishing_s": 0.1, "sampling_s": 0.1, "keep_alive_s": 0.4, "mode": mode}
+    async with serving(machine("cnc-1")) as plant:
+        taken = collector(plant.address, subscription=settings)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            with monkeypatch.context() as patched:
+                patched.setattr(Watch, "take", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    await seen.until(lambda s: False)
+            await taken.close()
+            seen.forget()
+            await taken.connect()
+            await seen.until(lambda s: "cell" in s.samples)
