@@ -15,6 +15,7 @@ import gateway.config
 import gateway.page.config
 import gateway.uplink_config
 from api.register.csv_format import REGISTER_FILES
+from collectors.modbus.profile import load_modbus
 from collectors.profiles import loader
 from metrics.record import RECORD_COLUMNS, Flag
 
@@ -48,10 +49,18 @@ def profiles() -> str:
         p = loader.header(name)
         products = "; ".join(f"{product.brand} {', '.join(product.models)}" for product in p.products)
         source = " ".join(filter(None, (p.source.document, p.source.revision, p.source.page)))
-        rows.append(
-            (f"`{p.profile}`", p.title_zh, p.title_en, p.protocol, p.device_class, p.evidence, products, source)
-        )
-    return _table(("profile", "名称", "name", "protocol", "class", "evidence", "products", "source"), rows)
+        kind = (p.protocol, p.device_class, p.evidence)
+        rows.append((f"`{p.profile}`", p.title_zh, p.title_en, *kind, products, _factory_serial(p), source))
+    head = ("profile", "名称", "name", "protocol", "class", "evidence", "products", "serial", "source")
+    return _table(head, rows)
+
+
+def _factory_serial(p: loader.ProfileHeader) -> str:
+    """How a model's serial line is set when it is delivered; blank where there is none."""
+    if p.protocol != "modbus":
+        return ""
+    serial = load_modbus(p.profile).serial
+    return f"{serial.baudrate} 8{serial.parity}{serial.stop_bits}"
 
 
 def profile_caveats() -> str:
