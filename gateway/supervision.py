@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import structlog
 
 from collectors.model import Trouble
+from gateway import outbox_troubles
 from gateway.troubles import Troubles
 
 RESTART_FIRST_S: Final = 1.0
@@ -38,6 +40,9 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]], troubles: Tr
         well = loop.call_later(WELL_AFTER_S, troubles.clear, subject)
         try:
             await work()
+        except sqlite3.Error as error:  # the disk's trouble, no mistake of ours; over with the next checkpoint
+            troubles.report(outbox_troubles.not_writable(error))
+            pause_s = RESTART_FIRST_S
         except Exception as error:  # noqa: BLE001 (told in the log and on the pages)
             if name_of(error) != logged:
                 logged = name_of(error)

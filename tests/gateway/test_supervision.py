@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,30 @@ async def test_a_part_that_fails_is_started_again_logged_once_and_well_after_a_w
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert [line["event"] for line in log] == ["part failed", "trouble", "part failed", "trouble over"]
+
+
+async def test_a_part_that_meets_a_full_disk_tells_of_the_disk_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    monkeypatch.setattr(supervision, "RESTART_FIRST_S", 0.01)
+    troubles = Troubles()
+    starts = 0
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+        if starts <= 3:
+            raise sqlite3.OperationalError("database or disk is full")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(supervise("example", work, troubles))
+    try:
+        await until(lambda: starts == 4)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [t.code for t in troubles.listed()] == ["disk_not_writable"]
+    assert [line["event"] for line in log] == ["trouble"]
 
 
 async def test_a_collector_that_crashes_again_and_again_is_logged_once_until_it_works(

@@ -1,0 +1,109 @@
+"""Parts and collectors that fail: started again alone, told once, and the log says only what changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from collectors.model import Clock
+from gateway import link_loop, supervision
+from gateway.config import PlantConfig
+from gateway.links import Link
+from gateway.supervision import supervise
+from gateway.troubles import Troubles
+from tests.gateway.county_stub import CountyStub
+from tests.gateway.running import gateway_of
+from tests.gateway.scripted import ScriptedCollector, steady
+from tests.gateway.test_uplink import until
+
+Make = Callable[..., PlantConfig]
+
+
+async def test_a_part_that_fails_is_started_again_logged_once_and_well_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    monkeypatch.setattr(supervision, "RESTART_FIRST_S", 0.01)
+    monkeypatch.setattr(supervision, "RESTART_MOST_S", 0.02)
+    monkeypatch.setattr(supervision, "WELL_AFTER_S", 0.2)
+    troubles = Troubles()
+    starts = 0
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+        if starts <= 4:
+            raise ValueError("odd" if starts < 4 else "other")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(supervise("example", work, troubles))
+    try:
+        await until(lambda: starts == 5)
+        (trouble,) = troubles.listed()
+        assert (trouble.subject, trouble.code) == ("gateway/example", "part_failed")
+        await until(lambda: troubles.listed() == [])
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [line["event"] for line in log] == ["part failed", "trouble", "part failed", "trouble over"]
+
+
+async def test_a_collector_that_crashes_again_and_again_is_logged_once_until_it_works(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    monkeypatch.setattr(link_loop, "RESTART_MOST_S", 0.02)
+    made: list[ScriptedCollector] = []
+
+    def links(_: PlantConfig, clock: Clock) -> list[Link]:
+        made.append(ScriptedCollector(steady(), clock))
+        made[0].fail = [KeyError("same") for _ in range(5)]
+        return [Link("modbus", made[0])]
+
+    async with gateway_of(plant(county.url), monkeypatch, links) as (gateway, _):
+        await until(lambda: [loop.errors["collector_failed"] for loop in gateway.links.loops] == [5])
+        await until(lambda: gateway.intake.samples["modbus"] and not gateway.troubles.listed())
+        assert made[0].connects == 6
+        lines = [line["event"] for line in log if line.get("link", line.get("subject")) == "scripted://m-1"]
+        assert lines == ["collector failed", "trouble", "trouble over"]
+
+
+async def test_a_gateway_where_nothing_changes_logs_nothing(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    made: list[ScriptedCollector] = []
+
+    def links(_: PlantConfig, clock: Clock) -> list[Link]:
+        made.extend(ScriptedCollector(steady(), clock, device_id=name) for name in ("m-1", "m-2"))
+        made[1].plugged = False
+        return [Link("modbus", collector) for collector in made]
+
+    async with gateway_of(plant(county.url, "m-1", "m-2"), monkeypatch, links) as (gateway, _):
+        await until(lambda: made[1].connects >= 2 and gateway.status.page_url)
+        print(
+            round(__import__("time").monotonic(), 1),
+            "await until(lambda: made[1].connects >= 2 and gateway.status",
+            flush=True,
+        )
+        await county.stop()
+        print(round(__import__("time").monotonic(), 1), "await county.stop()", flush=True)
+        await gateway.keeper.close_short(gateway.clock())
+        print(round(__import__("time").monotonic(), 1), "await gateway.keeper.close_short(gateway.clock())", flush=True)
+        await until(lambda: {t.code for t in gateway.troubles.listed()} == {"unreachable", "county_unreachable"})
+        print(
+            round(__import__("time").monotonic(), 1),
+            "await until(lambda: {t.code for t in gateway.troubles.listed",
+            flush=True,
+        )
+        before = len(log)
+        attempts, batches = made[1].connects, made[0].read_batches
+        await until(lambda: made[1].connects >= attempts + 5 and made[0].read_batches > batches + 20)
+        print(
+            round(__import__("time").monotonic(), 1),
+            "await until(lambda: made[1].connects >= attempts + 5 and mad",
+            flush=True,
+        )
+        assert log[before:] == []
+        await county.start()
+        print(round(__import__("time").monotonic(), 1), "await county.start()", flush=True)
