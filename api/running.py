@@ -18,11 +18,12 @@ _NAME: Final = "service.lock"
 
 @contextmanager
 def service_lock(settings: Settings, engine: Engine) -> Iterator[None]:
-    """Hold the locks of a running service: the data folder, unless its processes share everything, and the register.
+    """Hold the locks of a running service, on data folder and register; alone, unless its processes share everything.
 
     Raises StoreLockedError, naming who has them.
     """
-    with _locked(settings, engine, alone=settings.journal == "files", exclusive=False):
+    alone = settings.journal == "files"
+    with _locked(settings, engine, alone=alone, exclusive=alone):
         yield
 
 

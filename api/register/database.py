@@ -44,7 +44,7 @@ def open_register(address: str) -> Engine:
         return engine
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES)
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=_POSTGRES)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

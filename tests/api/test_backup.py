@@ -249,3 +249,13 @@ async def test_a_backup_that_cannot_be_finished_leaves_nothing_behind(
         with pytest.raises(BackupError, match="no space left"):
             make_backup(county.settings, tmp_path / "backups", county.clock.now_ns())
         assert list((tmp_path / "backups").iterdir()) == []
+
+
+async def test_a_second_service_over_one_register_is_refused_unless_they_share_everything(
+    tmp_path: Path, postgres: str
+) -> None:
+    url = new_database(postgres)
+    async with running_county(tmp_path / "a", register_url=url):
+        with pytest.raises(StoreLockedError, match="in use by the county service"):
+            async with running_county(tmp_path / "b", register_url=url):
+                raise AssertionError("it started")

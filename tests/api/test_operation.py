@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.wire import Announce, DevicePresence, Live
+from gateway.wire import MAX_DECODED_BYTES, Announce, DevicePresence, Live
 from metrics.record import Records
 from tests.api.county_fixtures import NOW_S, CountyUnderTest, minutes, running_county, served_county
 
@@ -156,6 +157,17 @@ async def test_a_gateways_bytes_are_limited_too_over_a_socket(tmp_path: Path) ->
         assert (big.status_code, big.json()["code"]) == (400, "bad-message")
         answer = await gateway.post("ingest", gateway.batch(["a"], minutes(0, NOW_S - 60, 1)))
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "90")
+
+
+async def test_a_body_that_unpacks_without_end_is_refused_and_counted(county: CountyUnderTest) -> None:
+    gateway = county.gateway()
+    zeros = bytes(MAX_DECODED_BYTES + 1)
+    stream = zstandard.ZstdCompressor().compressobj()  # a frame that does not say how large it is
+    for body in (zstandard.ZstdCompressor().compress(zeros), stream.compress(zeros) + stream.flush()):
+        answer = await county.client.post("/api/v1/ingest", content=body, headers=gateway.headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad-message")
+    assert (await scraped(county))["rejected_bodies_total", ("bad-message",)] == 2
+    assert county.county.journal.position == 0
 
 
 async def test_a_limit_of_0_is_none(tmp_path: Path) -> None:

@@ -104,9 +104,7 @@ async def test_wrong_states_are_put_right_and_only_within_what_was_asked_for(tmp
         assert found == (before[key] if span.has(*key) else ("wrong", b"wrong"))
 
 
-async def test_beside_a_running_service_its_open_days_and_what_came_late_are_left_to_it(
-    tmp_path: Path, runner: Runner
-) -> None:
+async def test_beside_a_running_service_its_open_days_and_what_came_late_are_left_to_it(tmp_path: Path) -> None:
     async with running_county(tmp_path / "county") as county:
         await send_days(county)
         assert isinstance(county.county.store, EmbeddedStore)
@@ -116,7 +114,7 @@ async def test_beside_a_running_service_its_open_days_and_what_came_late_are_lef
         assert (await late.send(["m-9"], minutes(0, NOW_S - 86_400 * 4, 5))).result == "journalled"
         await county.settle()
         before = content(county.settings)
-        report = await asyncio.to_thread(recompute, county.settings, county.clock, SPAN, runner)
+        report = await asyncio.to_thread(recompute, county.settings, county.clock, SPAN)
         assert report.left_to_service == [("gw-1", TODAY - 1), ("gw-2", TODAY - 4), ("gw-2", TODAY - 1)]
         assert (report.unchanged, report.changed) == (5, [])
         await county.settle()
@@ -124,19 +122,19 @@ async def test_beside_a_running_service_its_open_days_and_what_came_late_are_lef
         assert content(county.settings) == before
 
 
-async def test_days_that_are_final_stand_as_they_are(tmp_path: Path, runner: Runner) -> None:
+async def test_days_that_are_final_stand_as_they_are(tmp_path: Path) -> None:
     settings = await sealed_county(tmp_path / "county")
     before = content(settings)
     for file in (settings.data_dir / "store" / "records-sealed").glob("*.parquet"):
         file.unlink()
     async with running_county(settings.data_dir) as county:
         county.county.journal.kept.finish_before(TODAY - 1, county.county.journal.position)
-    report = await asyncio.to_thread(recompute, settings, HandClock(), SPAN, runner)
+    report = await asyncio.to_thread(recompute, settings, HandClock(), SPAN)
     assert len(report.final) == 6
     assert content(settings) == before
 
 
-async def test_over_an_influxdb_the_bits_are_those_of_the_embedded_store(tmp_path: Path, runner: Runner) -> None:
+async def test_over_an_influxdb_the_bits_are_those_of_the_embedded_store(tmp_path: Path, cluster: str) -> None:
     embedded = content(await sealed_county(tmp_path / "embedded"))
     with influx_1() as server:
         server.bucket("county")
@@ -145,10 +143,11 @@ async def test_over_an_influxdb_the_bits_are_those_of_the_embedded_store(tmp_pat
             await send_days(county)
         settings = settings_for(tmp_path / "county", **more)
         assert content(settings) == embedded
-        forget(settings)
-        report = await asyncio.to_thread(recompute, settings, HandClock(), SPAN, runner)
-        assert len(report.changed) == 8
-        assert content(settings) == embedded
+        for runner in (in_process, OnDask(cluster)):
+            forget(settings)
+            report = await asyncio.to_thread(recompute, settings, HandClock(), SPAN, runner)
+            assert len(report.changed) == 8
+            assert content(settings) == embedded
 
 
 def test_the_command_prints_what_came_of_it_and_refuses_what_it_cannot_do(

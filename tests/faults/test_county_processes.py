@@ -222,6 +222,7 @@ async def _presence_is_shared(pair: Pair, first: int) -> None:
     await until(announced)
 
 
+@pytest.mark.long
 async def test_a_cloned_card_is_noticed_though_each_copy_speaks_to_a_process_of_its_own(
     tmp_path: Path, postgres: str, influx: Influx1
 ) -> None:
