@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asyncua import ua
 
 from collectors.model import LinkError, Quality
 from collectors.opcua.collector import OpcuaCollector
@@ -213,6 +214,24 @@ async def test_a_publication_that_is_lost_for_good_is_counted_and_the_state_aske
         assert seen.values("cell", "state")[0][1:] == (Quality.GOOD, 0)
         assert len(plant.sessions_asked_at_s) == 1
         assert len(plant.subscriptions.subscriptions) == 1
+
+
+async def test_a_subscription_that_nobody_reads_is_given_back() -> None:
+    """An attempt that broke off after the server had made its subscription leaves one in the session."""
+    async with serving(machine("cnc-1")) as plant:
+        taken = collector(plant.address)
+        async with watching(taken) as seen:
+            await seen.until(lambda s: "cell" in s.samples)
+            assert taken._session is not None
+            request = ua.CreateSubscriptionRequest()
+            request.Parameters.RequestedPublishingInterval = 100
+            request.Parameters.RequestedMaxKeepAliveCount = 3
+            request.Parameters.RequestedLifetimeCount = 600
+            await taken._session.client.uaclient._send_request(request)
+            assert len(plant.subscriptions.subscriptions) == 2
+            await eventually(lambda: len(plant.subscriptions.subscriptions) == 1)
+            seen.forget()
+            await seen.until(lambda s: "cell" in s.samples)
 
 
 async def test_sessions_do_not_pile_up_over_many_lost_links() -> None:
