@@ -22,6 +22,7 @@ STEP_NOTICED_NS: Final = 2 * NS_PER_S
 _TIME_ERROR: Final = 5
 _TIMEX_BYTES: Final = 512
 """More than `struct timex` takes on any machine; all zero it asks and sets nothing."""
+_ADJTIMEX: Final = getattr(ctypes.CDLL(None), "adjtimex", None)
 
 
 def boottime_ns() -> int:
@@ -39,10 +40,9 @@ def boot_id() -> str:
 
 def is_ntp_synchronised() -> bool:
     """Whether the kernel says that NTP keeps the system clock right (adjtimex, asked without setting anything)."""
-    try:
-        found: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
-    except (OSError, AttributeError):
+    if _ADJTIMEX is None:
         return False
+    found: int = _ADJTIMEX(ctypes.create_string_buffer(_TIMEX_BYTES))
     return 0 <= found < _TIME_ERROR
 
 

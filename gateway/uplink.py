@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -48,6 +49,7 @@ RETRY_MOST_S: Final = 2.0
 RETRY_AFTER_MOST_S: Final = 300.0
 DEPTH_SHOWN_S: Final = 10.0
 """What waits in the outbox is counted this often while nothing is sent."""
+DISK_RETRY_S: Final = 2.0
 LIVE_PAUSE_S: Final = 0.25
 ANNOUNCE_AGAIN_S: Final = 60.0
 """A county that asks for announcements gets them this often at most."""
@@ -169,6 +171,8 @@ class Uplink:
                 else:
                     await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
                     pause_s = min(pause_s * 2, RETRY_MOST_S)
+            except sqlite3.Error:  # who writes the next checkpoint tells of the disk
+                await asyncio.sleep(DISK_RETRY_S)
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, less where another credential came; how much waits is shown meanwhile."""
