@@ -42,6 +42,8 @@ class Account:
         self.announcement = 0
         self.serial = ""
         self.device: Device | None = None
+        self.counts = True
+        """Whether its counters are counted, and not only its states and times."""
         self.ended_ns = 0
         """Since when it is no longer configured: it ends with the window that holds this; 0 while it is."""
         self.track = Track()
@@ -106,7 +108,8 @@ class Account:
             self.flag(now_ns, Flag.COUNTER_REPLACED)
         self.serial = serial or self.serial
         self.device = device
-        self._role_of_tag = np.array([_CODE_OF_ROLE.get(tag.role, _NO_ROLE) for tag in device.tags], np.uint8)
+        codes = _CODE_OF_ROLE if self.counts else {role: _CODE_OF_ROLE[role] for role in (Role.STATE, Role.POWER)}
+        self._role_of_tag = np.array([codes.get(tag.role, _NO_ROLE) for tag in device.tags], np.uint8)
         for role, counter, rated in (
             (Role.QUANTITY, self.quantity, device.rated_max_per_h),
             (Role.PARTS, self.parts, None),

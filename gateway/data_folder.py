@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from gateway.config import PlantConfig
 from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
 from gateway.outbox.limits import Limits
+from gateway.stand_in import NOTHING, Left
 from metrics.record import DAY_S
 
 DISK_RETRY_S: Final = 5.0
@@ -21,14 +22,18 @@ _log = structlog.get_logger("gateway")
 
 
 @asynccontextmanager
-async def opened(config: PlantConfig, waiting_for_disk: Callable[[], None]) -> AsyncIterator[OutboxThread]:
+async def opened(
+    config: PlantConfig,
+    waiting_for_disk: Callable[[], None],
+    meanwhile: Callable[[asyncio.Event], Coroutine[Any, Any, Left]],
+) -> AsyncIterator[tuple[OutboxThread, Left]]:
     """Hold the data folder and open its outbox, waiting for a disk that cannot be used; released at the end.
 
-    `waiting_for_disk` is called before every wait.
-
-    Raises OutboxError.
+    `waiting_for_disk` is called before every wait. `meanwhile` runs beside the waiting until its event is set; what it
+    leaves is handed on. Raises OutboxError.
     """
-    waiting = False
+    waiting: asyncio.Task[Left] | None = None
+    over = asyncio.Event()
     with ExitStack() as held:
         while True:
             try:
@@ -38,16 +43,26 @@ async def opened(config: PlantConfig, waiting_for_disk: Callable[[], None]) -> A
             except (DiskError, OSError) as error:
                 held.pop_all().close()
                 # Started again and again by its supervisor it would do no better: it waits for the disk.
-                if not waiting:
+                if waiting is None:
                     folder = str(config.gateway.data_dir)
                     _log.error("the data folder cannot be used: waiting", folder=folder, error=str(error))
-                waiting = True
+                    waiting = asyncio.create_task(meanwhile(over))
             waiting_for_disk()
-            await asyncio.sleep(DISK_RETRY_S)
+            try:
+                await asyncio.sleep(DISK_RETRY_S)
+            except asyncio.CancelledError:
+                await _end(waiting)
+                raise
         try:
-            yield thread
+            over.set()
+            yield thread, NOTHING if waiting is None else await waiting
         finally:
             await asyncio.to_thread(thread.stop)
+
+
+async def _end(task: asyncio.Task[Left]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _open_outbox(config: PlantConfig) -> Outbox:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from collectors.model import Trouble
 from gateway.outbox.salvage import Salvaged
 
 DISK: Final = "outbox"
+FOLDER: Final = "outbox/folder"
 ROOM: Final = "outbox/room"
 DAMAGE: Final = "outbox/damage"
 FULL_SOON_DAYS: Final = 7
@@ -22,6 +24,19 @@ def not_writable(error: Exception) -> Trouble:
         f"the outbox cannot be written: {error}. Records are held in memory.",
         "请检查磁盘空间和存储卡。",
         "Check disk space and the card.",
+    )
+
+
+def not_there(folder: Path) -> Trouble:
+    """The disk cannot be used at the start."""
+    return Trouble(
+        FOLDER,
+        "disk_not_usable",
+        f"数据文件夹 {folder} 无法使用。设备状态照常上报，记录暂存内存，计数在磁盘恢复后补计。",
+        f"the data folder {folder} cannot be used. Machines are shown, records are held in memory; what counters grow "
+        "by is counted when the disk is back.",
+        "请检查存储卡、磁盘空间和挂载方式（只读？）。",
+        "Check the card, the disk's space and how it is mounted (read-only?).",
     )
 
 

@@ -46,8 +46,15 @@ def read_checkpoint(outbox: Outbox) -> checkpoint.SavedWindows | None:
         return None
 
 
-def go_on(outbox: Outbox, config: PlantConfig, clock: TimeLine, dating: Dating, boot: str | None = None) -> Resumed:
-    """Windows that go on where the last run ended.
+def go_on(
+    outbox: Outbox,
+    config: PlantConfig,
+    clock: TimeLine,
+    dating: Dating,
+    boot: str | None = None,
+    written_until_ns: int = 0,
+) -> Resumed:
+    """Windows that go on where the last run ended; those before `written_until_ns` have records already.
 
     Within one boot of the machine the time line goes on as it was. After another one it starts at the system's
     clock, never before the last run's end. Where that clock is not known to be right, windows of the last run are
@@ -55,7 +62,9 @@ def go_on(outbox: Outbox, config: PlantConfig, clock: TimeLine, dating: Dating, 
     """
     saved, rows, mark = read_checkpoint(outbox), list[Row](), outbox.undated()
     boot = boot_id() if boot is None else boot
-    if saved is not None and saved.clock is not None and saved.clock.boot == boot != "":
+    if dating.is_known:  # while the disk was waited for
+        is_undated = False
+    elif saved is not None and saved.clock is not None and saved.clock.boot == boot != "":
         clock.go_on(saved.clock.ahead_ns)
         dating.is_known = saved.clock.is_known
         is_undated = False
@@ -64,16 +73,18 @@ def go_on(outbox: Outbox, config: PlantConfig, clock: TimeLine, dating: Dating, 
             ended_ns = (saved.saved_ms + 1) * 1_000_000
             clock.start_no_earlier(ended_ns) if mark is None else clock.start_at(ended_ns)
         is_undated = mark is not None or not dating.start_is_known()
-    if saved is not None and (is_undated or saved.window_s != config.gateway.window_s):
+    if saved is not None and (is_undated or written_until_ns or saved.window_s != config.gateway.window_s):
         rows, saved = checkpoint.close_old(saved)
         if is_undated:
             clock.start_no_earlier(saved.closed_s * NS_PER_S)
     now_ns = clock()
     windows = Windows(config.gateway.window_s, config.entry_ids, now_ns)
+    windows.links_behind_ns = clock.corrected_ns
     if saved is not None:
         checkpoint.resume(saved, windows, now_ns)
-        if is_undated:
+        if is_undated or written_until_ns:
             windows.skip_to(now_ns)
+    windows.come_again_until(written_until_ns)
     for known in outbox.announced.latest():
         windows.remember(known.device, known.number, known.serial, now_ns)
     begins_s = windows.closed_ns // NS_PER_S

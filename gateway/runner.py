@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 import gc
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from collectors.model import Clock
-from gateway import clock_watch, data_folder, device_clock, resuming, status
+from gateway import clock_watch, data_folder, device_clock, outbox_troubles, resuming, status
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.config import PlantConfig
 from gateway.dating import Dating
@@ -29,6 +29,7 @@ from gateway.outbox import OutboxThread
 from gateway.page.server import Page
 from gateway.reload import Reloader
 from gateway.resuming import Resumed
+from gateway.stand_in import Left, stand_in
 from gateway.status import Status
 from gateway.supervision import supervise
 from gateway.troubles import Troubles
@@ -37,7 +38,6 @@ from gateway.watchdog import Progress, Watchdog
 from gateway.windows import Windows
 
 TICK_S: Final = 0.25
-DRAIN_S: Final = 20.0
 _log = structlog.get_logger("gateway")
 
 
@@ -48,6 +48,10 @@ class Options:
     seconds: float | None = None
     close_short: bool = False
     status_file: Path | None = None
+    drain_s: float = 20.0
+    """How long a run that closes windows short may take to deliver them."""
+    follows_file: bool = True
+    """Whether a change of the plant's file is taken over while it runs."""
 
 
 @dataclass(slots=True)
@@ -147,7 +151,7 @@ class Gateway:
                     "page": self.page.run,
                     "standstill": lambda: clock_watch.watch_standstill(self.windows, self.clock),
                 }
-                if self.config.file.is_file():
+                if self.options.follows_file and self.config.file.is_file():
                     parts["reload"] = self.reloader.run
                 if (path := self.options.status_file) is not None:
                     parts["status"] = lambda: self.status.show(path)
@@ -213,7 +217,7 @@ class Gateway:
         delivered = True
         if self.options.close_short:
             await self.keeper.close_short(now_ns)
-            delivered = await self.uplink.drain(DRAIN_S)
+            delivered = await self.uplink.drain(self.options.drain_s)
         else:
             await self.keeper.write(now_ns)
         if self.options.status_file is not None:
@@ -252,21 +256,38 @@ async def run(
         watchdog.status("the data folder cannot be used: waiting")
         watchdog.feed(Progress(config.gateway.checkpoint_s))
 
-    made = links(config, clock.steady)
-    async with data_folder.opened(config, waiting_for_disk) as thread:
-        give_back_memory()
-        resumed = resuming.go_on(thread.outbox, config, clock, dating)
-        gateway = Gateway(
+    def gateway_over(
+        thread: OutboxThread, resumed: Resumed, first_links: Sequence[Link], options: Options, watchdog: Watchdog
+    ) -> Gateway:
+        return Gateway(
             config,
             clock,
             thread,
             dating,
             resumed,
             lambda changed: links(changed, clock.steady),
-            made,
-            options or Options(),
+            first_links,
+            options,
             watchdog,
         )
+
+    def on_memory(thread: OutboxThread, resumed: Resumed) -> Gateway:
+        brief = Options(close_short=True, drain_s=0.0, follows_file=False)
+        gateway = gateway_over(thread, resumed, links(config, clock.steady), brief, Watchdog({}))
+        gateway.troubles.report(outbox_troubles.not_there(config.gateway.data_dir))
+        return gateway
+
+    def meanwhile(over: asyncio.Event) -> Coroutine[Any, Any, Left]:
+        return stand_in(config, clock, dating, on_memory, over)
+
+    made = links(config, clock.steady)
+    async with data_folder.opened(config, waiting_for_disk, meanwhile) as (thread, left):
+        give_back_memory()
+        resumed = resuming.go_on(thread.outbox, config, clock, dating, written_until_ns=left.until_ns)
+        resumed.windows.shed.update(dict(left.shed))
+        if left.batches:
+            await thread.call(thread.outbox.adopt, left.batches, clock())
+        gateway = gateway_over(thread, resumed, made, options or Options(), watchdog)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -37,8 +37,8 @@ class Windows:
     found there replace it.
     """
 
-    def __init__(self, window_s: int, entries: Iterable[str], now_ns: int) -> None:
-        self.window_s = window_s
+    def __init__(self, window_s: int, entries: Iterable[str], now_ns: int, *, counts: bool = True) -> None:
+        self.window_s, self._counts = window_s, counts
         self.entries = tuple(entries)
         self.accounts: dict[str, Account] = {}
         self.closed_ns = now_ns // NS_PER_S // window_s * window_s * NS_PER_S
@@ -56,6 +56,7 @@ class Windows:
         """A new account, watched from an instant on."""
         account = Account(device_id, entry, self.window_s)
         account.closed_ns, account.again_until_ns = self.closed_ns, self.again_until_ns
+        account.counts = self._counts
         account.watch(watched_from_ns)
         self.accounts[device_id] = account
         return account
@@ -265,6 +266,12 @@ class Windows:
         """
         for account in self.accounts.values():
             account.begin_undated(since_known=since_known)
+
+    def come_again_until(self, end_ns: int) -> None:
+        """Windows before `end_ns` have records already: what is written for them is another part."""
+        self.again_until_ns = max(self.again_until_ns, end_ns)
+        for account in self.accounts.values():
+            account.again_until_ns = self.again_until_ns
 
     def skip_to(self, now_ns: int) -> None:
         """Every window before the one that holds `now_ns` is closed: nobody watched."""

@@ -162,6 +162,12 @@ class Outbox:
         previous_epoch, previous_sequence = before.split()
         return epoch, sequence, (int(previous_epoch), int(previous_sequence))
 
+    def adopt(self, batches: Sequence[tuple[list[DeviceRef], Records]], now_ns: int) -> None:
+        """Take records that were made elsewhere, to be sent with ours."""
+        with self.db.transaction():
+            for devices, records in batches:
+                self._append(devices, records, now_ns)
+
     def mark_undated(self, from_s: int, dated_until_s: int) -> None:
         """Windows at or after `from_s` are made while the time is not known, since the machine was switched on; those
         whose dates are right end at `dated_until_s`."""
