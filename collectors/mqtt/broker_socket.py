@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from typing import Final
@@ -39,7 +40,23 @@ class BrokerSocket:
         return self._socket.send(buffer)
 
     def close(self) -> None:
-        """Close the connection. Safe twice."""
+        """Send nothing more: what paho calls behind its DISCONNECT. The descriptor is kept until `release`."""
+        with contextlib.suppress(OSError):  # the link is gone already
+            self._socket.shutdown(socket.SHUT_WR)
+
+    async def read_to_the_end(self) -> None:
+        """Read what the broker still sends until it closes its end; then give the descriptor back.
+
+        A socket closed over unread bytes resets the connection, and the broker may never see the DISCONNECT: it
+        would publish our will.
+        """
+        ending = socket.socket(fileno=self._socket.detach())
+        with ending, contextlib.suppress(OSError):
+            while await asyncio.get_running_loop().sock_recv(ending, _READ_BYTES):
+                pass
+
+    def release(self) -> None:
+        """Give the descriptor back at once. Safe twice."""
         self._socket.close()
 
     def fileno(self) -> int:

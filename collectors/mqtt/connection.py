@@ -206,6 +206,8 @@ class BrokerConnection:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                         await self._socket_closed.wait()
+                        if self._socket is not None:
+                            await self._socket.read_to_the_end()
         finally:
             self._drop(client)
 
@@ -282,7 +284,7 @@ class BrokerConnection:
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._socket.fileno())
                 loop.remove_writer(self._socket.fileno())
-                self._socket.close()
+                self._socket.release()
             self._socket = None
         self._fail(LinkError("mqtt.link-closed", "连接已关闭。", "the connection was closed."))
 

@@ -124,6 +124,7 @@ async def test_state_and_will_have_the_form_of_3_0_and_one_timestamp(mosquitto: 
     assert set(born) == set(died) == {"online", "timestamp"}
     assert (born["online"], died["online"]) == (True, False)
     assert before_ms <= born["timestamp"] <= died["timestamp"] <= after_ms
+    await until(lambda: any("Received DISCONNECT" in line for line in ours(mosquitto)))
     packets = ours(mosquitto)
     states = [line for line in packets if line.startswith("Received PUBLISH") and STATE in line]
     assert all("(d0, q1, r1, " in line for line in states)
