@@ -15,6 +15,7 @@ from api.recompute.tasks import SealedTask, ServerTask, Task, chunks
 from api.register.models import DeviceDay, GatewayCredential
 from api.settings import Settings
 from api.store.open import duckdb_path, open_store, sealed_folder
+from api.store.port import StoreError
 from api.store.sealed import SealedDay, read_sealed
 
 _ROWS_A_TASK: Final = 2_000_000
@@ -88,9 +89,12 @@ def _of_files(path: Path, known: set[Key], kept: Kept, span: Span) -> Plan:
 
 
 def _sealed_days(folder: Path) -> Iterable[SealedDay]:
-    with duckdb.connect() as db:
-        for file in sorted(folder.glob("*.parquet")):
-            yield read_sealed(db, file)
+    try:
+        with duckdb.connect() as db:
+            for file in sorted(folder.glob("*.parquet")):
+                yield read_sealed(db, file)
+    except (duckdb.Error, ValueError, KeyError) as error:
+        raise StoreError(f"{folder}: 封存文件无法读取 a sealed day cannot be read: {error}") from error
 
 
 def _of_server(settings: Settings, known: set[Key], gateways: set[str], before: int | None, span: Span) -> Plan:
