@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zstandard
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.journal.day_file import DayFile
 from gateway.wire import MAX_DECODED_BYTES, Announce, DevicePresence, Live
 from metrics.record import Records
 from tests.api.county_fixtures import NOW_S, CountyUnderTest, minutes, running_county, served_county
@@ -175,3 +178,35 @@ async def test_a_limit_of_0_is_none(tmp_path: Path) -> None:
         gateway = county.gateway()
         for i in range(20):
             assert (await gateway.send(["a"], minutes(0, NOW_S - 6000 + 60 * i, 1))).result == "journalled"
+
+
+async def test_a_journal_that_falls_behind_turns_batches_away_with_a_time_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.journal.writer._MAX_WAITING", 2)
+    async with running_county(tmp_path) as county:
+        gateway = county.gateway()
+        batches = [gateway.batch(["a"], minutes(0, NOW_S - 6000 + 60 * i, 1)) for i in range(12)]
+        slow, go_on = threading.Event(), threading.Event()
+        write = DayFile.write
+
+        def stand_still(self: DayFile, *given: Any) -> None:
+            slow.set()
+            assert go_on.wait(20)
+            write(self, *given)
+
+        monkeypatch.setattr(DayFile, "write", stand_still)
+        sending = [asyncio.create_task(gateway.post("ingest", batches[0]))]
+        assert await asyncio.to_thread(slow.wait, 20)
+        sending += [asyncio.create_task(gateway.post("ingest", batch)) for batch in batches[1:]]
+        async with asyncio.timeout(20):
+            while sum(task.done() for task in sending) < 9:  # noqa: ASYNC110 (answers come by themselves)
+                await asyncio.sleep(0.01)
+        go_on.set()
+        answers = await asyncio.gather(*sending)
+        busy = [a for a in answers if a.status_code == 503]
+        assert len(busy) == 9, "one is being written, two wait"
+        assert all(a.json()["code"] == "busy" and a.headers["retry-after"].isdigit() for a in busy)
+        assert (await scraped(county))["rejected_bodies_total", ("busy",)] == 9
+        again = [(await gateway.ingest(batch)).result for batch in batches]
+        assert sorted(again) == ["duplicate"] * 3 + ["journalled"] * 9
