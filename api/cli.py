@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
+from api.cli_exit import fail, settings_or_exit
+from api.cli_operation import operation
 from api.clock import SystemClock
-from api.settings import Settings, load_settings
 
 app = typer.Typer(
     help="厂脉 PlantPulse 县级服务 / the county service",
@@ -20,25 +20,11 @@ app = typer.Typer(
 )
 users = typer.Typer(help="门户用户 / users of the portal", no_args_is_help=True)
 gateways = typer.Typer(help="网关的登记与凭证 / enrolment and credentials of gateways", no_args_is_help=True)
+app.add_typer(operation)
 app.add_typer(users, name="user")
 app.add_typer(gateways, name="gateway")
 holds = typer.Typer(help="保留分钟记录，不到期删除 / minute records that must not expire", no_args_is_help=True)
 app.add_typer(holds, name="hold")
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "PLANTPULSE_" + "_".join(str(part) for part in fault["loc"]).upper()
-            typer.echo(f"{name}: {fault['msg']} (值 value: {fault['input']!r})", err=True)
-        raise typer.Exit(1) from None
-
-
-def _fail(text: str) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(1)
 
 
 @app.command()
@@ -48,9 +34,9 @@ def serve() -> None:
     from api.server import serve as run
 
     try:
-        run(_settings())
+        run(settings_or_exit())
     except ServeError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command("import")
@@ -62,120 +48,16 @@ def import_register(
     from api.register.csv_read import RegisterImportError
 
     try:
-        done = load_register(_settings(), folder, SystemClock().now_ns())
+        done = load_register(settings_or_exit(), folder, SystemClock().now_ns())
     except RegisterImportError as error:
         for line in error.errors:
             typer.echo(str(line), err=True)
-        _fail(f"共 {len(error.errors)} 处错误，台账未改动 / {len(error.errors)} errors, nothing was changed")
+        fail(f"共 {len(error.errors)} 处错误，台账未改动 / {len(error.errors)} errors, nothing was changed")
     for file in done.new:
         typer.echo(
             f"{file}: 新增 new {done.new[file]}, 变更 changed {done.changed[file]}, "
             f"未变 unchanged {done.unchanged[file]}"
         )
-
-
-@app.command()
-def recompute(
-    from_day: Annotated[
-        str, typer.Option("--from", help="第一天，如 2026-11-01；默认一年前 / first day; default: a year ago")
-    ] = "",
-    to_day: Annotated[str, typer.Option("--to", help="最后一天；默认昨天 / last day; default: yesterday")] = "",
-    gateway: Annotated[
-        list[str] | None, typer.Option(help="只算这些网关，可重复 / these gateways only; may be repeated")
-    ] = None,
-    scheduler: Annotated[
-        str,
-        typer.Option(
-            help="in-process，或 Dask 调度器 tcp://主机:端口（需 plantpulse[dask]）/ in-process, or a Dask scheduler's "
-            "tcp://host:port (needs plantpulse[dask])"
-        ),
-    ] = "in-process",
-    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
-) -> None:
-    """由分钟记录重算日指标，与现有结果逐位比较 / compute days again from their records, compared to the bit with what
-    stands."""
-    from api.recompute.command import RecomputeCommandError, recompute_days
-
-    try:
-        told = recompute_days(_settings(), SystemClock(), from_day, to_day, gateway or [], scheduler)
-    except RecomputeCommandError as error:
-        _fail(str(error))
-    if as_json:
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
-        return
-    typer.echo(
-        f"不变 unchanged {told['unchanged']}, 改变 changed {len(told['changed'])}, "
-        f"交给服务 left to the service {len(told['left_to_service'])}, 最终值 final {len(told['final'])}, "
-        f"没有记录 without records {len(told['without_records'])}"
-    )
-    for one in told["changed"]:
-        typer.echo(f"  改变 changed: {one['gateway']} {one['day']}")
-
-
-_MARKS = {"ok": "  ", "warning": "! ", "failed": "X ", "unknown": "? "}
-
-
-@app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
-) -> None:
-    """检查服务、存储、磁盘、时间、升级、证书与失联网关，并给出下一步 / look at service, stores, disk, clock,
-    migrations, certificates and silent gateways, each with a next step."""
-    from api.doctor.examine import examine
-
-    found = examine(_settings(), SystemClock())
-    if as_json:
-        typer.echo(json.dumps([one._asdict() for one in found], ensure_ascii=False, indent=1))
-    else:
-        for one in found:
-            typer.echo(f"{_MARKS[one.state]}{one.check}: {one.zh} {one.en}")
-            if one.next_zh:
-                typer.echo(f"    → {one.next_zh} {one.next_en}")
-    if any(one.state == "failed" for one in found):
-        raise typer.Exit(1)
-
-
-@app.command()
-def backup(
-    to: Annotated[Path, typer.Option(help="备份写入此文件夹下的新文件夹 / written into a new folder below this one")],
-    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
-) -> None:
-    """备份台账、接收日志、封存明细与口径，服务可照常运行 / back up register, journal, sealed days and definitions;
-    the service may run."""
-    from api.backup.frames import BackupError
-    from api.backup.make import make_backup
-
-    try:
-        made = make_backup(_settings(), to, SystemClock().now_ns())
-    except BackupError as error:
-        _fail(str(error))
-    typer.echo(json.dumps({"backup": str(made)}, ensure_ascii=False) if as_json else str(made))
-
-
-@app.command()
-def restore(
-    source: Annotated[Path, typer.Argument(help="备份文件夹 / the backup's folder")],
-    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
-) -> None:
-    """把备份恢复到空的数据文件夹与数据库（SQLite 或 PostgreSQL），须先停止服务 / put a backup back into an empty data
-    folder and database, SQLite or PostgreSQL; the service must be stopped."""
-    from api.backup.frames import BackupError
-    from api.backup.restore import restore_backup
-    from api.store.port import StoreLockedError
-
-    try:
-        done = restore_backup(_settings(), source, SystemClock().now_ns())
-    except (BackupError, StoreLockedError) as error:
-        _fail(str(error))
-    if as_json:
-        typer.echo(json.dumps(done._asdict(), ensure_ascii=False))
-        return
-    typer.echo(
-        f"已恢复 restored {source.name} ({done.made}): 台账 {done.rows} 行 register rows, "
-        f"接收日志 {done.batches} 批 batches, "
-        f"封存 {done.sealed_days} 天 sealed days；备份之后的数据，启动服务后会自动向网关索取 "
-        "once the service runs, it asks the gateways for what came later"
-    )
 
 
 @users.command("add")
@@ -191,9 +73,9 @@ def user_add(
     from api.register.admin import AdminError, set_user
 
     try:
-        set_user(_settings(), name, role, password_file, enterprise, SystemClock().now_ns())
+        set_user(settings_or_exit(), name, role, password_file, enterprise, SystemClock().now_ns())
     except AdminError as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"{name}: {role}")
 
 
@@ -208,9 +90,9 @@ def gateway_add(
     from api.register.admin import AdminError, issue_credential
 
     try:
-        credential = issue_credential(_settings(), gateway, credential_file, SystemClock().now_ns())
+        credential = issue_credential(settings_or_exit(), gateway, credential_file, SystemClock().now_ns())
     except AdminError as error:
-        _fail(str(error))
+        fail(str(error))
     if credential_file is None:
         typer.echo(credential)
     else:
@@ -229,9 +111,9 @@ def gateway_code(
     from api.register.admin import AdminError, make_enrolment_code
 
     try:
-        code, named = make_enrolment_code(_settings(), gateway, hours, code_file, SystemClock().now_ns())
+        code, named = make_enrolment_code(settings_or_exit(), gateway, hours, code_file, SystemClock().now_ns())
     except AdminError as error:
-        _fail(str(error))
+        fail(str(error))
     if not named:
         typer.echo(
             f"注意：台账 gateways.csv 里还没有 {gateway}，请核对编号，或先导入 / "
@@ -252,9 +134,9 @@ def gateway_revoke(
     from api.register.admin import AdminError, revoke_credentials
 
     try:
-        ended = revoke_credentials(_settings(), gateway, replaced, SystemClock().now_ns())
+        ended = revoke_credentials(settings_or_exit(), gateway, replaced, SystemClock().now_ns())
     except AdminError as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"{gateway}: 已吊销 revoked {ended}；运行中的服务 10 秒内生效 a running service knows within 10 s")
 
 
@@ -265,7 +147,7 @@ def gateway_list(
     """列出网关的凭证与登记代码的状态，不含内容 / list the state of credentials and codes, never what they are."""
     from api.register.admin import credentials_of
 
-    listed = credentials_of(_settings(), SystemClock().now_ns())
+    listed = credentials_of(settings_or_exit(), SystemClock().now_ns())
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False, indent=2))
         return
@@ -299,7 +181,7 @@ def publish(
         raise typer.BadParameter("--draft、--set、--withdraw 只能用一个 / one of them at a time")
     try:
         lines = say(
-            _settings(),
+            settings_or_exit(),
             SystemClock(),
             draft=draft,
             set_id=set_id,
@@ -309,7 +191,7 @@ def publish(
             enterprises=enterprises,
         )
     except (FigureSetError, ProblemError) as error:
-        _fail(str(error))
+        fail(str(error))
     for line in lines:
         typer.echo(line)
 
@@ -334,13 +216,13 @@ def hold_add(
     from api.holds import HoldError, add_hold
     from api.register.admin import register_of
 
-    settings = _settings()
+    settings = settings_or_exit()
     days = _day(first), _day(last)
     try:
         with register_of(settings) as engine:
             made = add_hold(engine, *days, enterprise, reason, "cli", SystemClock().now_ns())
     except HoldError as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"{made}: {first} – {last}")
     if settings.store_address.startswith("influxdb"):
         typer.echo(
@@ -357,10 +239,10 @@ def hold_release(hold_id: Annotated[int, typer.Argument(help="编号 / number of
     from api.register.admin import register_of
 
     try:
-        with register_of(_settings()) as engine:
+        with register_of(settings_or_exit()) as engine:
             release_hold(engine, hold_id, "cli", SystemClock().now_ns())
     except HoldError as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"{hold_id}: 已解除 released")
 
 
@@ -371,7 +253,7 @@ def hold_list() -> None:
     from api.register.admin import register_of
     from api.services.periods import day_id
 
-    with register_of(_settings()) as engine:
+    with register_of(settings_or_exit()) as engine:
         found = list_holds(engine)
     for hold in found:
         state = "有效 stands" if hold.released_ns is None else "已解除 released"
@@ -385,10 +267,10 @@ def audit() -> None:
     from api.register.admin import register_of
     from api.register.audit import verify
 
-    with register_of(_settings()) as engine, engine.connect() as connection:
+    with register_of(settings_or_exit()) as engine, engine.connect() as connection:
         checked = verify(connection)
     if checked.broken is not None:
-        _fail(
+        fail(
             f"审计日志第 {checked.broken} 行与前一行不衔接：有行被改动或删除，请与备份比对 / "
             f"row {checked.broken} does not follow from the one before it: a row was edited or is missing, "
             "compare with a backup"

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import ssl
-import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -29,6 +21,7 @@ from api.register.database import open_register
 from api.settings import Settings
 from tests.api.county_fixtures import NOW_S, CountyUnderTest, HandClock, minutes, served_county, settings_for
 from tests.api.postgres import new_database, postgres_server
+from tests.private_ca import PrivateCa
 
 
 @pytest.fixture(scope="module")
@@ -159,69 +152,33 @@ def test_an_influxdb_that_is_away_does_not_stop_ingest_and_is_said_so(tmp_path: 
     assert "records are taken meanwhile" in found["store"].next_en
 
 
-def _certificate(folder: Path, days: float) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "county")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(now - timedelta(days=400))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, secret = folder / f"c{days}.pem", folder / f"k{days}.pem"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, secret
-
-
-@pytest.mark.parametrize(("days", "state"), [(300.0, "ok"), (10.0, "warning"), (-1.0, "failed")])
-def test_certificates_are_told_before_they_end(tmp_path: Path, free_port: int, days: float, state: str) -> None:
-    certificate, _ = _certificate(tmp_path, days)
-    own = settings_for(tmp_path / "county", store_ca_file=certificate, port=free_port)
+@pytest.mark.parametrize(("days_left", "state"), [(300, "ok"), (10, "warning"), (-1, "failed")])
+def test_certificates_are_told_before_they_end(tmp_path: Path, free_port: int, days_left: int, state: str) -> None:
+    authority = PrivateCa(tmp_path / "ca")
+    own = settings_for(tmp_path / "county", store_ca_file=authority.ca_file, port=free_port)
     with register_of(own):
         pass
-    found = by_check(examine(own, _now()))
-    assert found["certificate_store_ca"].state == state
+    its_end = datetime.now(UTC) + timedelta(days=3650)
+    clock = HandClock((its_end - timedelta(days=days_left)).timestamp())
+    assert by_check(examine(own, clock))["certificate_store_ca"].state == state
 
 
 def _now() -> HandClock:
     return HandClock(datetime.now(UTC).timestamp())
 
 
-def test_the_portals_own_certificate_is_fetched_and_verified(tmp_path: Path, free_port: int) -> None:
-    certificate, key = _certificate(tmp_path, 300)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{free_port}", "-cert", certificate, "-key", key, "-quiet"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as server:
-        try:
-            own = settings_for(tmp_path / "county", public_url=f"https://localhost:{free_port}", port=free_port)
-            with register_of(own):
-                pass
-            _until_it_listens(free_port)
-            found = by_check(examine(own, _now()))
-            assert found["certificate_portal"].state == "failed"
-            assert "self-signed" in found["certificate_portal"].en
-        finally:
-            server.kill()
-    plain = own.model_copy(update={"public_url": "http://localhost"})
-    assert "travel in the open" in by_check(examine(plain, _now()))["certificate_portal"].en
-
-
-def _until_it_listens(port: int) -> None:
-    end_s = time.monotonic() + 20
-    while time.monotonic() < end_s:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on port {port}")
+async def test_the_portals_own_certificate_is_fetched_and_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = PrivateCa(tmp_path / "ca")
+    async with served_county(tmp_path / "county", _now(), tls=authority.server("localhost", days_to=300)) as county:
+        url = f"https://localhost:{county.client.base_url.port}"
+        found = (await looked_at(county, public_url=url))["certificate_portal"]
+        assert found.state == "failed"
+        assert "cannot be verified" in found.en
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        found = (await looked_at(county, public_url=url))["certificate_portal"]
+        assert found.state == "ok"
+        assert "lasts 299 days" in found.en
+        plain = (await looked_at(county, public_url="http://localhost"))["certificate_portal"]
+        assert "travel in the open" in plain.en
