@@ -311,7 +311,7 @@ class DayCache(DayBook):
         if now_s - self._checked_s < _CHECK_S:
             return
         d = DeviceDay
-        changed = select(d.day, d.gateway, d.digest).where(d.changed >= self._version - _OVERLAP)
+        changed = select(d.day, d.gateway, d.digest).where(d.changed >= max(self._version - _OVERLAP, 1))
         with self._engine.connect() as connection:
             version = read_counter(connection, "device_day")
             if version != self._version:

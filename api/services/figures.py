@@ -276,7 +276,8 @@ def _inputs(
         gateways = _gateways(question) if any(first < last for first, last in days) else ()
     states: list[Any] = []
     for first, last in days:
-        each = question.days.by_gateway(first, last)
+        # nothing is known of days to come
+        each = question.days.by_gateway(first, max(min(last, question.register_day + 1), first))
         states.append([first, last, [[g, each[g]] for g in sorted(gateways) if g in each]])
     said = [definition.id, definition.version, definition.method, definition.measure, definition.options, parameters]
     found = {"definition": digest_of(said), "day-states": digest_of(states)}

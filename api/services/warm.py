@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class WarmUp:
-    """A thread that asks the county's headlines of this month, the last one and this year, and ends."""
+    """A thread that asks the county's headlines of this year's months, the newest first, then of the year, and ends."""
 
     def __init__(self, county: County) -> None:
         self._county = county
@@ -55,11 +55,12 @@ class WarmUp:
             expires_at = datetime.fromtimestamp(now_ns / 1e9, UTC) + timedelta(hours=1)
             reader = Reader(Session(username="", role="viewer", enterprise=None, expires_at=expires_at), "")
             today = day_id(int(local_day(now_ns // 1_000_000_000)))
-            last_month = (datetime.fromisoformat(today).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
-            for period in (None, last_month, today[:4]):
+            # month by month, the newest first: the year is its months added up
+            months = [f"{today[:4]}-{month:02d}" for month in range(int(today[5:7]), 0, -1)]
+            for asked in (*months, today[:4]):
                 if self._closed:
                     return
-                list_figures(county, reader, None, period, None)
+                list_figures(county, reader, None, asked, None)
             log.info("figures_warm", days=days)
         except (SQLAlchemyError, OSError, ValueError) as error:
             log.warning("warm_up_failed", error=str(error))

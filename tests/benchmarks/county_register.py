@@ -12,10 +12,10 @@ import zstandard
 from argon2 import PasswordHasher
 from sqlalchemy import Connection, insert
 
+from api.day_rows import day_digest
 from api.register import models as m
 from api.register.counters import raise_counter
 from api.register.database import migrate, open_register, writing
-from api.rollup import day_digest
 from api.services.plans import Plans
 from api.settings import Settings
 from metrics.days import DAY_COLUMNS, DayStates

@@ -78,6 +78,7 @@ from pathlib import Path
 from api.journal.day_file import DayFile
 from api.rollup import Rollup
 from api.store.duckdb import DuckDBStore
+import api.day_rows
 import api.rollup
 from tests.api.county_fixtures import NOW_S, minutes, running_county
 
@@ -108,9 +109,9 @@ def after(owner, name):
     "before the dirty mark": lambda: before(Rollup, "mark"),
     "marked dirty, not applied": lambda: after(Rollup, "mark"),
     "applied, not known": lambda: after(DuckDBStore, "append"),
-    "read, not computed": lambda: before(api.rollup, "day_states"),
-    "computed, not written": lambda: before(api.rollup, "_replace"),
-    "written, not committed": lambda: after(api.rollup, "_replace"),
+    "read, not computed": lambda: before(api.day_rows, "day_states"),
+    "computed, not written": lambda: before(api.rollup, "replace_day"),
+    "written, not committed": lambda: after(api.rollup, "replace_day"),
     "committed, readers not told": lambda: before(api.rollup, "raise_counter"),
     "rolled up": lambda: after(Rollup, "_chunk"),
 }[step]()
