@@ -30,8 +30,18 @@ NEVER_SET_S = 40.0
 class Cabinet:
     """A machine counts 10 Wh and a piece a second of true time, from noon on; the gateway reads it once a second."""
 
-    def __init__(self, config: PlantConfig, folder: Path, *, wall_s: float | None = None, ntp: bool = False) -> None:
+    def __init__(
+        self,
+        config: PlantConfig,
+        folder: Path,
+        *,
+        wall_s: float | None = None,
+        ntp: bool = False,
+        sources: bool = False,
+    ) -> None:
         self.config, self.folder, self.ntp = config, folder, ntp
+        self._sources = sources
+        """Whether the machine gives its own time, which is true time."""
         self.true_s = 0
         self.boots = 0
         self.first_s: int | None = None
@@ -106,7 +116,8 @@ class Cabinet:
         values = [float(MachineState.RUNNING), self.true_s * 0.01, float(self.true_s)]
         if self.first_s is None:
             self.first_s = self.true_s
-        samples = Samples.of([STATE, ENERGY, PARTS], values, now_ns)
+        source_ns = (NOON_S + self.true_s) * NS_PER_S if self._sources else 0
+        samples = Samples.of([STATE, ENERGY, PARTS], values, now_ns, source_ns=source_ns)
         await self.intake.take("modbus", Batch([("m-1", samples)], [Proof("m-1", now_ns, 3.0)], self._device))
         self._device = ()
 

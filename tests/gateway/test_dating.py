@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway import device_clock
 from gateway.clock import NS_PER_S
 from gateway.config import PlantConfig
 from gateway.dating import COUNTY_SETTLES_NS, NTP_SETTLES_NS
 from metrics.record import Flag, local_day
 from tests.gateway.cabinet import NEVER_SET_S, Cabinet
-from tests.gateway.driver import NOON_S
+from tests.gateway.driver import NOON_S, STATE, Driver
 
 Make = Callable[..., PlantConfig]
 TO_MIDNIGHT_S = 12 * 3600
@@ -208,6 +209,37 @@ async def test_a_county_that_is_wrong_for_a_moment_is_not_followed(config: Plant
     await cabinet.live(100)
     assert abs(cabinet.clock() - (NOON_S + 230) * NS_PER_S) < NS_PER_S
     cabinet.check(await cabinet.end())
+
+
+async def test_a_machine_whose_own_clock_is_wrong_is_told_and_its_samples_are_put_right() -> None:
+    for ahead_s, told in ((300.0, "ahead"), (-300.0, "behind"), (5.0, "")):
+        driver = Driver()
+        for s in range(60):
+            driver.samples(s, [(STATE, 1.0)], source_s=s + ahead_s)
+        driver.tick(62)
+        driver.assert_valid()
+        assert driver.row(0).running == 600
+        behind_ns = driver.windows.clock_behind_ns("m-1")
+        assert behind_ns == round(-ahead_s * NS_PER_S)
+        offset = driver.windows.accounts["m-1"].offset
+        assert told in device_clock.trouble("m-1", offset, time_is_known=True).en
+        assert bool(device_clock.trouble("m-1", offset, time_is_known=True).code) == bool(told)
+        assert device_clock.trouble("m-1", offset, time_is_known=False).code == ""
+
+
+async def test_a_device_with_a_clock_keeps_its_samples_when_the_line_is_set(
+    config: PlantConfig, tmp_path: Path
+) -> None:
+    """What it says of its own time is measured against the line: both move together."""
+    cabinet = Cabinet(config, tmp_path, wall_s=NEVER_SET_S, sources=True)
+    await cabinet.live(200)
+    cabinet.county_answers()
+    await cabinet.live(200)
+    rows = await cabinet.end()
+    cabinet.check(rows)
+    assert sum(row["good"] for row in rows) == 400 * 3
+    assert sum(row["running"] for row in rows) >= 3900
+    assert cabinet.windows.shed_counts() == {}
 
 
 steps = st.lists(
