@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 from aiohttp import web
 
 from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
+from gateway.wire import DeviceRef
+from tests.api.county_fixtures import NOW_S, HandClock, minutes, served_county
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
+from tests.gateway.test_outbox import announcement
 from tests.gateway.test_uplink import _drained, rig_for, running, until
 
 
@@ -169,3 +173,36 @@ async def test_a_county_that_is_slow_gets_the_batch_once(tmp_path: Path, monkeyp
         assert len(county.bodies) == 1
         assert county.doubled == []
         assert waits == []
+
+
+async def test_a_county_restored_from_an_older_backup_gets_again_what_it_lacks(tmp_path: Path) -> None:
+    """The real service: its folder is copied, goes on, and is put back as it was."""
+    folder, copy, plant = tmp_path / "county", tmp_path / "copy", tmp_path / "plant"
+    plant.mkdir()
+
+    async def deliver(*which: int) -> int:
+        """Send minutes to whatever stands in the county's folder; how many records are in its store afterwards."""
+        async with served_county(folder, HandClock(NOW_S)) as county:
+            made = config(plant, county.client.base_url.port or 0)
+            if not (tmp_path / "issued").exists():
+                (tmp_path / "issued").write_text(county.gateway("g-1").credential)
+            made.uplink.credential_file.write_text((tmp_path / "issued").read_text())
+            async with rig_for(made, plant) as rig, running(rig.uplink.run_ingest()):
+                await rig.thread.call(rig.thread.outbox.announced.add, announcement("m-0"))
+                for minute in which:
+                    records = minutes(0, NOW_S - 3600 + 60 * minute, 1)
+                    made_of = [([DeviceRef("m-0", 1)], records)]
+                    await rig.thread.call(rig.thread.outbox.commit, made_of, b"c", 1)
+                rig.uplink.wake()
+                await until(lambda: _drained(rig))
+                assert rig.uplink.poisoned == rig.uplink.conflicts == 0
+            await county.settle()
+            assert county.county.announcements.latest("g-1", "m-0") is not None
+            return county.county.store.rows()
+
+    assert await deliver(1, 2, 3) == 3
+    shutil.copytree(folder, copy)
+    assert await deliver(4, 5, 6) == 6
+    shutil.rmtree(folder)
+    shutil.move(copy, folder)
+    assert await deliver(7) == 7
