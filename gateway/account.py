@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collectors.model import Device, Proof, Quality, Role, Samples
-from gateway.clock import AGAIN_PART, NS_PER_S
+from gateway.clock import NS_PER_S
 from gateway.counters import Counter, Growth, Share, split_by_local_day
 from gateway.device_clock import ClockOffset
 from gateway.inference import PowerState
 from gateway.late import Gap, LateData, LateSample
 from gateway.row import Row, Tally, tenths
 from gateway.spans import OPEN_END, moved
+from gateway.supplements import Supplements
 from gateway.track import Track
 from metrics.record import DAY_S, TENTHS_PER_S, THOUSANDTHS, UNKNOWN_READING, Flag, MachineState
 
@@ -24,12 +24,6 @@ _STATES: Final = frozenset(int(s) for s in MachineState)
 _IDLE: Final = (MachineState.IDLE, MachineState.FAULT)
 _MAX_U32: Final = (1 << 32) - 1
 _AGAIN_KEPT_NS: Final = DAY_S * NS_PER_S
-MAX_PART: Final = 255
-"""Parts of one window; what comes after them is dropped and counted."""
-_COUNTS: Final = (
-    *("running", "idle", "fault", "off"),
-    *("quantity", "quantity_idle", "quantity_span", "parts", "good", "bad"),
-)
 _NO_ROLE, _STATE, _QUANTITY, _PARTS, _POWER = range(5)
 _CODE_OF_ROLE: Final = {Role.STATE: _STATE, Role.QUANTITY: _QUANTITY, Role.PARTS: _PARTS, Role.POWER: _POWER}
 
@@ -58,15 +52,8 @@ class Account:
         self.offset = ClockOffset()
         self.closed_ns = 0
         """Every window that ends at or before this is closed."""
-        self.again_until_ns = 0
-        """Windows before this have their records already: the clock was set back. They get another part."""
+        self.later = Supplements(device_id, window_s)
         self.wants_reading = True
-        self.parts_used: dict[int, int] = {}
-        """Last part given to windows that more can still come for, by their start in s."""
-        self.supplements: list[Row] = []
-        """Records for closed windows, to be written with the next batch."""
-        self.past_last_part = 0
-        """Supplements dropped since this was last asked for: their window has no part left."""
         self._role_of_tag = np.zeros(0, np.uint8)
         self._shown: tuple[bool, int] = (False, MachineState.UNKNOWN)
         self._since_ns = 0
@@ -375,7 +362,7 @@ class Account:
 
     def _supplement(self, start_s: int, flags: Flag, quantity: int, idle: int, span_s: int, parts: int) -> None:
         """A share of a growth that belongs into a closed window."""
-        self._add_part(
+        self.later.add(
             start_s,
             flags,
             quantity=quantity,
@@ -388,7 +375,7 @@ class Account:
         """Turn what was gathered for closed windows into supplements."""
         for start_s, found in self.late.take_out(self.closed_ns, now_ns):
             running, idle, fault, off = tenths(found.states_ns)
-            self._add_part(
+            self.later.add(
                 start_s,
                 Flag.HISTORICAL,
                 running=running,
@@ -398,37 +385,6 @@ class Account:
                 good=min(found.good, _MAX_U32),
                 bad=min(found.bad, _MAX_U32),
             )
-
-    def _add_part(self, start_s: int, flags: Flag, **counts: int) -> None:
-        """The next part of a closed window: it proves no connection and was not observed."""
-        part = self._next_part(start_s)
-        if part is None:
-            return
-        values = dict.fromkeys(_COUNTS, 0) | counts
-        self.supplements.append(
-            Row(
-                self.id,
-                start_s,
-                self.window_s * TENTHS_PER_S,
-                observed=0,
-                part=part,
-                connected=0,
-                reading=UNKNOWN_READING,
-                flags=int(flags),
-                **values,
-            )
-        )
-
-    def _next_part(self, start_s: int) -> int | None:
-        """The number of another part of a closed window; None, counted, where there is none left."""
-        part = self.parts_used.get(start_s, 0) + 1
-        if start_s * NS_PER_S < self.again_until_ns:
-            part = max(part, AGAIN_PART)  # those before may have been given to the window's first records
-        if part > MAX_PART:
-            self.past_last_part += 1
-            return None
-        self.parts_used[start_s] = part
-        return part
 
     def _idle_part(self, growth: Growth) -> int:
         """The part of a growth that was counted while on and not running, by the states of its span."""
@@ -462,10 +418,10 @@ class Account:
             start_ns, start_ns + self.window_s * NS_PER_S, now_ns
         )
         part = 0
-        if start_ns < self.again_until_ns:  # its own record says what was observed then
+        if self.later.comes_again(start_s):  # its own record says what was observed then
             observed = connected = 0
             flags |= Flag.CLOCK_SET_BACK
-            if (next_part := self._next_part(start_s)) is None:
+            if (next_part := self.later.next_part(start_s)) is None:
                 return None
             part = next_part
         tally = self.tallies.get(start_s, Tally())
@@ -500,9 +456,8 @@ class Account:
             self._begin_gap()
         self.closed_ns = end_ns
         self.tallies = {s: t for s, t in self.tallies.items() if s * NS_PER_S >= end_ns}
-        self.supplements = []
         self.late.expire(end_ns)
-        self.parts_used = {s: n for s, n in self.parts_used.items() if self._more_may_come(s)}
+        self.later.forget(self._more_may_come)
         self.track.close(end_ns)
 
     def _more_may_come(self, start_s: int) -> bool:
@@ -513,7 +468,7 @@ class Account:
             (c.last is not None and c.last_ns < end_ns) or c.bridges_in(start_ns, end_ns)
             for c in (self.quantity, self.parts)
         )
-        again = self.closed_ns - _AGAIN_KEPT_NS < end_ns <= self.again_until_ns
+        again = self.closed_ns - _AGAIN_KEPT_NS < end_ns <= self.later.again_until_ns
         return slow or again or self.late.may_come(start_s)
 
     # The time line is set -------------------------------------------------------------------------
@@ -530,7 +485,7 @@ class Account:
         self.heard_ns = moved(self.heard_ns, by_ns, from_ns)
         self._since_ns = moved(self._since_ns, by_ns, from_ns)
         self.tallies = {s + by_s: tally for s, tally in self.tallies.items()}
-        self.closed_ns, self.again_until_ns = closed_ns, again_until_ns
+        self.closed_ns, self.later.again_until_ns = closed_ns, again_until_ns
         for counter in (self.quantity, self.parts):
             counter.shift(by_ns, from_ns)
 
@@ -542,8 +497,7 @@ class Account:
 
     def date_parts(self, by_s: int, from_s: int) -> None:
         """Closed windows from `from_s` on are moved by `by_s`."""
-        self.parts_used = {moved(s, by_s, from_s): part for s, part in self.parts_used.items()}
-        self.supplements = [replace(row, start=moved(row.start, by_s, from_s)) for row in self.supplements]
+        self.later.date(by_s, from_s)
 
     def begin_undated(self, *, since_known: bool) -> None:
         """From now on the time line may be wrong: what reaches over this instant waits until it is known.

@@ -157,8 +157,8 @@ def _save(windows: Windows, now_ns: int, clock: SavedClock | None) -> bytes:
             counter(a.parts),
             (a.power.state, a.power.candidate, age(a.power.candidate_ns) if a.power.candidate_ns else 0),
             (a.offset.minute, a.offset.minutes, [(n, delay_ns // _US) for n, delay_ns in a.offset.lows]),
-            a.parts_used,
-            [[getattr(row, f) for f in _ROW_FIELDS] for row in a.supplements],
+            a.later.used,
+            [[getattr(row, f) for f in _ROW_FIELDS] for row in a.later.rows],
             *_late_of(a, now_ms),
         )
         for a in windows.accounts.values()
@@ -235,7 +235,7 @@ def resume(saved: SavedWindows, windows: Windows, now_ns: int) -> None:
     windows.again_until_ns = saved.again_s * NS_PER_S
     windows.shed.update(saved.shed)
     for account in windows.accounts.values():
-        account.closed_ns, account.again_until_ns = windows.closed_ns, windows.again_until_ns
+        account.closed_ns, account.later.again_until_ns = windows.closed_ns, windows.again_until_ns
     for device in saved.accounts:
         account = windows.accounts.get(device.id) or windows.open(device.id, device.entry, now_ns)
         _restore(account, device, saved.saved_ms)
@@ -275,11 +275,11 @@ def _restore(account: Account, device: SavedAccount, saved_ms: int) -> None:
     account.offset.minute, account.offset.minutes, lows = device.offset
     account.offset.lows = [(n, delay_us * _US) for n, delay_us in lows]
     account.wants_reading = True
-    account.parts_used = dict(device.parts_used)
+    account.later.used = dict(device.parts_used)
     track = account.track
     track.last_proof_ns = at(device.proof) if device.proof >= 0 else 0
     track.withdrawn_ns = at(device.withdrawn) if device.withdrawn >= 0 else 0
-    account.supplements = [Row(account.id, *values) for values in device.supplements]
+    account.later.rows = [Row(account.id, *values) for values in device.supplements]
     track.watched = [*((at(a), at(b)) for a, b in device.watched), *track.watched]
     track.proven = [(at(a), at(b)) for a, b in device.proven]
     track.events = [(at(age), state) for age, state in device.events]

@@ -55,7 +55,7 @@ class Windows:
     def open(self, device_id: str, entry: str, watched_from_ns: int) -> Account:
         """A new account, watched from an instant on."""
         account = Account(device_id, entry, self.window_s)
-        account.closed_ns, account.again_until_ns = self.closed_ns, self.again_until_ns
+        account.closed_ns, account.later.again_until_ns = self.closed_ns, self.again_until_ns
         account.counts = self._counts
         account.watch(watched_from_ns)
         self.accounts[device_id] = account
@@ -207,16 +207,14 @@ class Windows:
         rows: list[Row] = []
         for account in accounts:
             account.write_late(now_ns)
-            rows += account.supplements
-            account.supplements = []
+            rows += account.later.take()
             self._count_past_last_part(account)
         rows.sort(key=lambda row: row.start)
         return rows
 
     def _count_past_last_part(self, account: Account) -> None:
-        if account.past_last_part:
-            self.shed["past_last_part"] += account.past_last_part
-            account.past_last_part = 0
+        if dropped := account.later.take_past_last():
+            self.shed["past_last_part"] += dropped
 
     def _close(self, end_ns: int, now_ns: int, flags: Flag) -> list[Row]:
         if end_ns <= self.closed_ns:
@@ -224,7 +222,7 @@ class Windows:
         rows: list[Row] = []
         ended: list[Account] = []
         for account in self.accounts.values():
-            rows.extend(account.supplements)
+            rows.extend(account.later.take())
             found = (account.row(start_s, now_ns, flags) for start_s in account.due_starts(end_ns))
             rows.extend(row for row in found if row is not None)
             account.close(end_ns)
@@ -271,7 +269,7 @@ class Windows:
         """Windows before `end_ns` have records already: what is written for them is another part."""
         self.again_until_ns = max(self.again_until_ns, end_ns)
         for account in self.accounts.values():
-            account.again_until_ns = self.again_until_ns
+            account.later.again_until_ns = self.again_until_ns
 
     def skip_to(self, now_ns: int) -> None:
         """Every window before the one that holds `now_ns` is closed: nobody watched."""

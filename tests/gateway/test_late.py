@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collectors.model import FOREVER_S, Proof, Quality, Samples
 from gateway import checkpoint
-from gateway.account import MAX_PART
+from gateway.supplements import MAX_PART
 from metrics.record import DAY_S, Flag, MachineState
 from tests.gateway.driver import ENERGY, NOON_S, PARTS, STATE, Driver, ns
 from tests.gateway.scripted import device
@@ -204,7 +204,7 @@ def test_bad_late_samples_count_as_bad_and_end_the_state() -> None:
 
 def test_a_window_has_255_parts_and_what_comes_after_them_is_counted() -> None:
     driver = outage()
-    driver.windows.accounts["m-1"].parts_used[NOON_S + 120] = MAX_PART - 1
+    driver.windows.accounts["m-1"].later.used[NOON_S + 120] = MAX_PART - 1
     driver.publish(120, IDLE, arrives_s=601)
     driver.run(602, 700)
     driver.publish(130, IDLE, arrives_s=700)
