@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,6 +33,8 @@ CONTENT_TYPE_MSGPACK: Final = "application/msgpack"
 CONTENT_TYPE_JSON: Final = "application/json"
 CONTENT_ENCODING: Final = "zstd"
 MAX_ROWS: Final = 10_000
+_AT_MOST: Final = msgspec.Meta(max_length=MAX_ROWS)
+"""No list of a message is longer: small ones of many items would cost their reader hundreds of megabytes."""
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_DECODED_BYTES: Final = 16 * 1024 * 1024
 _ZSTD_LEVEL: Final = 9  # small batches: 10 % fewer bytes than level 3 for microseconds more
@@ -59,7 +61,7 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     `sequence` is that of the batch it stands for where that is of the epoch of the message around it.
     """
 
-    devices: list[str]
+    devices: Annotated[list[str], _AT_MOST]
     start_s: int
     end_s: int
     rows: int
@@ -126,10 +128,10 @@ class Ingest(
     epoch: int
     sequence: int
     rows: int
-    devices: list[DeviceRef]
+    devices: Annotated[list[DeviceRef], _AT_MOST]
     columns: list[bytes]
     previous: tuple[int, int] | None = None
-    gaps: list[Gap] = []
+    gaps: Annotated[list[Gap], _AT_MOST] = []
     version: int = WIRE_VERSION
 
 
@@ -139,10 +141,10 @@ class IngestJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: str
     epoch: int
     sequence: int
-    devices: list[str]
+    devices: Annotated[list[str], _AT_MOST]
     columns: dict[str, list[int]]
     previous: tuple[int, int] | None = None
-    gaps: list[Gap] = []
+    gaps: Annotated[list[Gap], _AT_MOST] = []
     version: int = WIRE_VERSION
 
 
@@ -196,7 +198,7 @@ class Live(msgspec.Struct, frozen=True):
 
     gateway: str
     sent_ns: int
-    devices: list[DevicePresence]
+    devices: Annotated[list[DevicePresence], _AT_MOST]
     backlog_batches: int = 0
     oldest_unsent_s: int = 0
     shed: dict[str, int] = {}
@@ -208,7 +210,7 @@ class Announce(msgspec.Struct, frozen=True):
 
     gateway: str
     epoch: int
-    announcements: list[Announcement]
+    announcements: Annotated[list[Announcement], _AT_MOST]
     version: int = WIRE_VERSION
 
 

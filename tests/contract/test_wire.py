@@ -177,6 +177,21 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
         wire.decode(bomb, wire.Ingest)
 
 
+@pytest.mark.parametrize("field", ["devices", "gaps"])
+def test_a_list_longer_than_any_gateway_makes_is_refused_while_it_is_read(field: str) -> None:
+    """A body of a few bytes an item, once unpacked: a hundred times that as objects."""
+    records = Records.empty()
+    one = wire.Gap([], 0, 0, 0, "") if field == "gaps" else wire.DeviceRef("d")
+    message = wire.ingest_message("g-1", EPOCH, 1, [wire.DeviceRef("d")], records)
+    for count, fits in ((wire.MAX_ROWS, True), (wire.MAX_ROWS + 1, False)):
+        body = wire.encode(msgspec.structs.replace(message, **{field: [one] * count}))
+        if fits:
+            assert len(getattr(wire.decode(body, wire.Ingest), field)) == count
+        else:
+            with pytest.raises(wire.WireError, match="of length <= 10000"):
+                wire.decode(body, wire.Ingest)
+
+
 def test_another_version_and_ragged_columns_are_refused() -> None:
     message = MESSAGES["ingest"]
     with pytest.raises(wire.WireError, match="version 2"):
