@@ -22,6 +22,7 @@ from collectors.mqtt.addresses import Address
 from collectors.mqtt.broker_socket import BrokerSocket, open_socket
 from collectors.mqtt.inbox import Inbox, Message
 from collectors.mqtt.limits import BrokerLimits, limits_in
+from collectors.mqtt.link_errors import lost, no_broker, refused, tls_error, unreachable, unstable
 from collectors.passwords import password_in
 
 RECEIVE_MAXIMUM: Final = 4_000
@@ -33,6 +34,9 @@ KEEP_ALIVE_S: Final = 4
 MAXIMUM_PACKET_BYTES: Final = 1 << 20
 """Larger messages are not sent to us by an MQTT 5 broker."""
 CONNECT_TIMEOUT_S: Final = 5.0
+SHORT_LIVED_S: Final = 6.0
+SHORT_LIVED_TIMES: Final = 3
+"""A link that is closed so soon, so often in a row, is no accident: two clients of one name push each other out."""
 _CLOSE_TIMEOUT_S: Final = 1.0
 _MISC_PERIOD_S: Final = 1.0
 _FAILURE: Final = 0x80
@@ -109,6 +113,8 @@ class BrokerConnection:
         self._backlog = False
         self._misc: asyncio.TimerHandle | None = None
         self._socket_closed = asyncio.Event()
+        self._connected_s = 0.0
+        self._short_lived = 0
 
     @property
     def failure(self) -> CollectorError | None:
@@ -137,16 +143,21 @@ class BrokerConnection:
             self._drop()
             raise
 
-    async def subscribe(self, filters: Sequence[str], qos: int = 1) -> list[str]:
-        """Subscribe; gives the filters that the broker refused. Raises LinkError."""
+    async def subscribe(self, filters: Sequence[str], qos: int = 1, aside: Sequence[str] = ()) -> list[str]:
+        """Subscribe; gives the filters that the broker refused. Raises LinkError.
+
+        Those `aside` may be refused: they are asked for at QoS 0, so that the broker queues nothing of them, and
+        with what it retains at every connection.
+        """
         if not filters:
             return []
         client = self._standing()
         if self.settings.version == "5":
             options = SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-            result, mid = client.subscribe([(name, options) for name in filters])
+            light = SubscribeOptions(qos=0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)
+            result, mid = client.subscribe([*((name, options) for name in filters), *((name, light) for name in aside)])
         else:
-            result, mid = client.subscribe([(name, qos) for name in filters])
+            result, mid = client.subscribe([*((name, qos) for name in filters), *((name, 0) for name in aside)])
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             self._raise_failure()
         answer: asyncio.Future[list[ReasonCode]] = asyncio.get_running_loop().create_future()
@@ -219,9 +230,9 @@ class BrokerConnection:
         try:
             self._socket = await open_socket(settings.address.host, settings.address.port, context)
         except ssl.SSLError as error:
-            raise _tls_error(settings.address, error) from error
+            raise tls_error(settings.address, error) from error
         except OSError as error:
-            raise _unreachable(settings.address, error) from error
+            raise unreachable(settings.address, error) from error
         self._client = client = _Client(settings, self._socket)
         if settings.username:
             client.username_pw_set(settings.username, password)
@@ -334,8 +345,9 @@ class BrokerConnection:
         self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._fail(_refused(self.settings, reason))
+            self._fail(refused(self.settings.address, self.settings.version, reason))
             return
+        self._connected_s = asyncio.get_running_loop().time()
         self.session_present = flags.session_present
         self._backlog = flags.session_present
         self.limits = limits_in(properties)
@@ -372,9 +384,15 @@ class BrokerConnection:
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if self._connack is not None and not self._connack.done():
-            self._fail(_no_broker(self.settings.address, reason))
-        else:
-            self._fail(_lost(self.settings, reason, by_broker=flags.is_disconnect_packet_from_server))
+            self._fail(no_broker(self.settings.address, reason))
+            return
+        address, client_id = self.settings.address, self.settings.client_id
+        error = lost(address, client_id, reason, by_broker=flags.is_disconnect_packet_from_server)
+        lived_s = asyncio.get_running_loop().time() - self._connected_s
+        self._short_lived = self._short_lived + 1 if lived_s < SHORT_LIVED_S else 0
+        if self._short_lived >= SHORT_LIVED_TIMES and error.code == "mqtt.link-lost":
+            error = unstable(address, client_id, self._short_lived, SHORT_LIVED_S)
+        self._fail(error)
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext:
@@ -401,74 +419,3 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
                 "cert_file and key_file must be PEM, belong to each other, and the key must have no password.",
             ) from error
     return context
-
-
-def _tls_error(address: Address, error: ssl.SSLError) -> LinkError:
-    reason = getattr(error, "verify_message", "") or error.reason or str(error)
-    return LinkError(
-        "mqtt.tls-failed",
-        f"与 {address} 的加密连接没有建立（{reason}）。",
-        f"no encrypted connection to {address} ({reason}).",
-        "请用 ca_file 指定签发服务器证书的 CA，并核对主机名和证书有效期；端口可能未加密。",
-        "Name the CA that signed the broker's certificate in ca_file; check host name and expiry; "
-        "the port may not be encrypted.",
-    )
-
-
-def _unreachable(address: Address, error: OSError) -> LinkError:
-    return LinkError(
-        "mqtt.broker-unreachable",
-        f"无法连接 {address}（{error.strerror or error}）。",
-        f"cannot reach {address} ({error.strerror or error}).",
-        "请检查服务器是否运行、地址、端口和网线。",
-        "Check that the broker runs, its address and port, and the cable.",
-    )
-
-
-def _no_broker(address: Address, reason: ReasonCode) -> LinkError:
-    return LinkError(
-        "mqtt.not-a-broker",
-        f"{address} 接受了连接，却没有以 MQTT 应答（{reason}）。",
-        f"{address} took the connection but did not answer in MQTT ({reason}).",
-        "请确认端口是 MQTT 服务器的；加密端口请用 mqtts://；服务器若要求客户端证书，请写 cert_file。",
-        "Check that the port is an MQTT broker's; for an encrypted port use mqtts://; "
-        "where the broker asks for a client certificate, name it in cert_file.",
-    )
-
-
-def _refused(settings: Settings, reason: ReasonCode) -> LinkError:
-    name = str(reason)
-    if name in ("Bad user name or password", "Not authorized", "Bad authentication method"):
-        return LinkError(
-            "mqtt.login-refused",
-            f"{settings.address} 拒绝登录（{name}）。",
-            f"{settings.address} refused the login ({name}).",
-            "请核对 username 和 password_file。",
-            "Check username and password_file.",
-        )
-    if name in ("Unsupported protocol version", "Protocol error"):
-        return LinkError(
-            "mqtt.version-refused",
-            f"{settings.address} 不支持 MQTT {settings.version}（{name}）。",
-            f"{settings.address} does not speak MQTT {settings.version} ({name}).",
-            '请在条目中写 mqtt_version: "3.1.1"。',
-            'Set mqtt_version: "3.1.1" in the entry.',
-        )
-    return LinkError(
-        "mqtt.broker-refused", f"{settings.address} 拒绝连接（{name}）。", f"{settings.address} refused us ({name})."
-    )
-
-
-def _lost(settings: Settings, reason: ReasonCode, *, by_broker: bool) -> LinkError:
-    name = str(reason)
-    if by_broker and name == "Session taken over":
-        return LinkError(
-            "mqtt.session-taken-over",
-            f"另一个客户端以同样的标识 {settings.client_id} 连接了 {settings.address}。",
-            f"another client connected to {settings.address} with our id {settings.client_id}.",
-            "是否有复制的存储卡在使用？请删除其中一台的状态文件夹中的 mqtt-*.json。",
-            "Is a copied card in use? Delete mqtt-*.json in one gateway's state folder.",
-        )
-    return LinkError(
-        "mqtt.link-lost", f"与 {settings.address} 的连接断了（{name}）。", f"lost {settings.address} ({name})."
-    )

@@ -8,7 +8,9 @@ from typing import Final, NamedTuple
 
 DEFAULT_LIMIT: Final = 8_000
 """Messages held while nobody reads. More than the broker may have unacknowledged (see
-`connection.RECEIVE_MAXIMUM`), so only messages of QoS 0 can be shed."""
+`connection.RECEIVE_MAXIMUM`), so only messages of QoS 0 can be shed, as long as they are of a machine's size."""
+LIMIT_BYTES: Final = 64 << 20
+"""Payloads held at most: somebody may publish pictures on a topic of ours."""
 
 
 class Message(NamedTuple):
@@ -29,11 +31,14 @@ class Message(NamedTuple):
 
 
 class Inbox:
-    """First in, first out; beyond `limit` the oldest message goes, counted: a live page prefers now."""
+    """First in, first out; beyond `limit` messages or `limit_bytes` of payloads the oldest goes, counted: a live
+    page prefers now."""
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, limit_bytes: int = LIMIT_BYTES) -> None:
         self._messages: deque[Message] = deque()
         self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._held_bytes = 0
         self._filled = asyncio.Event()
         self.shed = 0
         """Messages dropped since the caller last set this to 0."""
@@ -45,8 +50,10 @@ class Inbox:
 
     def put(self, message: Message) -> None:
         """Add one, dropping the oldest where there is no room."""
-        if len(self._messages) >= self._limit:
+        self._held_bytes += len(message.payload)
+        while self._messages and (len(self._messages) >= self._limit or self._held_bytes > self._limit_bytes):
             dropped = self._messages.popleft()
+            self._held_bytes -= len(dropped.payload)
             self.shed += 1
             if dropped.mid:
                 self.shed_mids.append(dropped.mid)
@@ -57,6 +64,7 @@ class Inbox:
         """Remove and give up to `most` messages, oldest first."""
         n = min(most, len(self._messages))
         taken = [self._messages.popleft() for _ in range(n)]
+        self._held_bytes -= sum(len(message.payload) for message in taken)
         if not self._messages:
             self._filled.clear()
         return taken
@@ -72,5 +80,6 @@ class Inbox:
     def clear(self) -> None:
         """Forget everything: a new connection begins. What was held unacknowledged will be sent again."""
         self._messages.clear()
+        self._held_bytes = 0
         self.shed_mids.clear()
         self._filled.clear()

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from collectors.model import FOREVER_S, Batch, Clock, Proof, Trouble
+from collectors.mqtt.broker_drops import DROPPED_TOPIC, BrokerDrops
 from collectors.mqtt.connection import RECEIVE_MAXIMUM, BrokerConnection, Settings
 from collectors.mqtt.inbox import Inbox, Message
 from collectors.mqtt.json_device import JsonDevice, Reading
@@ -58,6 +59,7 @@ class JsonCollector:
         self._handed_over: dict[int, None] = {}
         self._unacknowledged = 0
         self._throttled_ns = 0
+        self._drops = BrokerDrops(memory)
         self._found: list[JsonDevice] = []
         self._notices = Notices()
         self._news: list[Trouble] = []
@@ -101,9 +103,9 @@ class JsonCollector:
         self._announced = False
         return True
 
-    async def _subscribe(self, filters: Sequence[str]) -> None:
+    async def _subscribe(self, filters: Sequence[str], aside: Sequence[str] = ()) -> None:
         """Subscribe, and tell of every entry whose topics the broker refuses. Raises LinkError."""
-        refused = set(await self._broker.subscribe(filters))
+        refused = set(await self._broker.subscribe(filters, aside=aside))
         for source in self._sources:
             asked = [topic for topic in source.topics if topic in filters]
             if asked:
@@ -120,7 +122,7 @@ class JsonCollector:
         if self._connected_before and not self._broker.session_present:
             self._count("session_lost", 1)
         self._unacknowledged = 0
-        await self._subscribe(self._filters)
+        await self._subscribe(self._filters, [DROPPED_TOPIC])
         self._announced = False
         self._connected_before = True
 
@@ -134,6 +136,7 @@ class JsonCollector:
 
     async def close(self) -> None:
         """Disconnect; the broker keeps the session."""
+        self._drops.keep()
         await self._broker.close()
 
     def _decode(self, messages: Sequence[Message]) -> Batch:
@@ -154,6 +157,8 @@ class JsonCollector:
                 self._take(device, message, document, rows, proofs)
         if mids:
             self._count_in_flight(len(mids))
+        if self._drops.over(messages[-1].received_ns):
+            self._note(self.link, "mqtt.broker-dropped", "")
         found, self._found = self._found, []
         return Batch(
             devices=[device.device for device in found],
@@ -197,6 +202,9 @@ class JsonCollector:
         A device is found by its first live message with a value: what is retained may be of a machine
         that was scrapped long ago.
         """
+        if message.topic == DROPPED_TOPIC:
+            self._take_dropped(message)
+            return _IGNORED
         met: list[JsonDevice] = []
         for family in self._families:
             candidate = family.candidate(message.topic)
@@ -229,6 +237,13 @@ class JsonCollector:
             self._found.append(device)
             met.append(device)
         return met
+
+    def _take_dropped(self, message: Message) -> None:
+        """The broker's own count of what it had no room for."""
+        dropped = self._drops.take(message.payload, message.received_ns)
+        if dropped:
+            self._count("broker_dropped", dropped)
+            self._note(self.link, "mqtt.broker-dropped", str(dropped))
 
     def _take(
         self, device: JsonDevice, message: Message, document: Any, rows: dict[str, Rows], proofs: dict[str, Proof]

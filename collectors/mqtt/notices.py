@@ -49,6 +49,12 @@ _WORDS: Final = {
         '请用 mqtt_version: "5"；或在服务器上加大 max_inflight_messages（mosquitto 默认 20）。',
         'Use mqtt_version: "5", or raise the broker\'s max_inflight_messages (mosquitto: 20).',
     ),
+    "mqtt.broker-dropped": (
+        "服务器丢弃了 {} 条消息（也可能是别的客户端的）。",
+        "the broker dropped {} messages (other clients' may be among them).",
+        "请在服务器上加大 max_queued_messages（mosquitto 默认 1000），够存网关最长离线时间的消息。",
+        "Raise the broker's max_queued_messages (mosquitto: 1,000) to the messages of our longest absence.",
+    ),
     "mqtt.name-twice": (
         "两个主题给出同一个设备名 {}，后一个未采集。",
         "two topics give the same device name {}; the second is not read.",

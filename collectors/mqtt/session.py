@@ -24,6 +24,8 @@ class SessionMemory:
     client_id: str
     topics: list[str] = field(default_factory=list)
     """Filters that the broker's kept session may still hold."""
+    dropped: int | None = None
+    """The broker's count of dropped messages when it was last read (see `broker_drops`)."""
 
     @classmethod
     def load(cls, folder: Path, link: str) -> SessionMemory:
@@ -31,9 +33,10 @@ class SessionMemory:
         path = folder / f"mqtt-{hashlib.sha256(link.encode()).hexdigest()[:12]}.json"
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            client_id, topics = kept["client_id"], kept["topics"]
+            client_id, topics, dropped = kept["client_id"], kept["topics"], kept.get("dropped")
             if isinstance(client_id, str) and client_id and isinstance(topics, list):
-                return cls(path, client_id, [t for t in topics if isinstance(t, str)])
+                known = dropped if isinstance(dropped, int) else None
+                return cls(path, client_id, [t for t in topics if isinstance(t, str)], known)
         except (OSError, ValueError, KeyError, TypeError):
             pass  # the file never was, or a power cut spoilt it: the broker will have no session for a new id
         return cls(path, new_client_id())
@@ -43,10 +46,20 @@ class SessionMemory:
         if self.topics == list(topics) and self.path.is_file():
             return
         self.topics = list(topics)
+        self._write()
+
+    def store_dropped(self, count: int | None) -> None:
+        """Write the broker's count of dropped messages into the file. Raises ConfigError."""
+        if self.dropped != count:
+            self.dropped = count
+            self._write()
+
+    def _write(self) -> None:
         part = self.path.with_suffix(".part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"client_id": self.client_id, "topics": self.topics}, ensure_ascii=False)
+            kept = {"client_id": self.client_id, "topics": self.topics, "dropped": self.dropped}
+            text = json.dumps(kept, ensure_ascii=False)
             with part.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()

@@ -145,15 +145,22 @@ class SparkplugHost:
             return []
 
     def _take(self, message: Message) -> None:
-        if message.topic == self._state_topic:
+        if self._state_topic and message.topic == self._state_topic:
             self._take_state(message.payload)
             return
-        _, group, kind, node, *device = message.topic.split("/")
+        match message.topic.split("/"):
+            case [_, group, "NBIRTH" | "NDATA" | "NDEATH" as kind, node]:
+                device = ""
+            case [_, group, "DBIRTH" | "DDATA" | "DDEATH" as kind, node, device] if device:
+                pass
+            case _:  # a topic that is no text, or a device without a name
+                self._out.count("topic_unknown")
+                return
         known = self._nodes.get((group, node))
         if known is None or message.retained:  # births and data are never retained; if they are, they are old
             self._out.count("retained" if known else "topic_unknown")
             return
-        known.take(kind, device[0] if device else "", message.payload, message.received_ns, self._out)
+        known.take(kind, device, message.payload, message.received_ns, self._out)
 
     def _take_state(self, payload: bytes) -> None:
         """Somebody, such as the will of our own last connection, says that we are offline: we are not."""

@@ -192,7 +192,7 @@ class EdgeNode:
         elif kind == "NDEATH":
             self._node_death(payload, received_ns, out)
         elif self._wants_birth:
-            self._refuse(kind, name, received_ns, out)
+            self._refuse(kind, name, received_ns, payload.time_ms, out)
             self._want_birth(received_ns)
         elif payload.seq is None or payload.seq == self._next_seq:
             if payload.seq is not None:  # without it is against the specification, but no sign of a loss
@@ -200,16 +200,16 @@ class EdgeNode:
             if kind == "DBIRTH":
                 self._birth(name, payload, received_ns, out)
             elif kind == "DDEATH":
-                self._die(name, received_ns, out)
+                self._die(name, received_ns, out, payload.time_ms)
             else:
                 self._data(name, data, payload, received_ns, out)
         else:
-            self._hold(payload.seq, _Held(kind, name, data, received_ns), out)
+            self._hold(payload.seq, _Held(kind, name, data, received_ns), payload.time_ms, out)
 
-    def _hold(self, seq: int, message: _Held, out: Outcome) -> None:
+    def _hold(self, seq: int, message: _Held, time_ms: int, out: Outcome) -> None:
         """Keep a message that is not the next one until those before it have come, or time is up."""
         if seq in self._held:
-            self._refuse(*message[:2], message.received_ns, out)
+            self._refuse(message.kind, message.name, message.received_ns, time_ms, out)
             return
         self._held[seq] = message
         if self._reordered_by_ns is None:
@@ -221,7 +221,8 @@ class EdgeNode:
         """What is missing will not come: nothing is believed until a rebirth, but deaths are."""
         held = self._drop_held(out, counted=False)
         for _, message in sorted(held.items(), key=lambda item: (item[0] - (self._next_seq or 0)) % _SEQ_END):
-            self._refuse(message.kind, message.name, now_ns, out)
+            time_ms = decode(message.data).time_ms if message.kind == "DDEATH" else 0
+            self._refuse(message.kind, message.name, now_ns, time_ms, out)
         self._want_birth(now_ns)
 
     def _drop_held(self, out: Outcome, *, counted: bool = True) -> dict[int, _Held]:
@@ -231,10 +232,10 @@ class EdgeNode:
             out.count("awaiting_rebirth", len(held))
         return held
 
-    def _refuse(self, kind: str, name: str, now_ns: int, out: Outcome) -> None:
+    def _refuse(self, kind: str, name: str, now_ns: int, time_ms: int, out: Outcome) -> None:
         """A message that cannot be placed: only a death is believed."""
         if kind == "DDEATH":
-            self._die(name, now_ns, out)
+            self._die(name, now_ns, out, time_ms)
         else:
             out.count("awaiting_rebirth")
 
@@ -385,14 +386,15 @@ class EdgeNode:
             out.troubles.extend(self.notices.note(device, "mqtt.state-unknown", unknown))
         out.rows_of(device).add(bound.index, value, quality, at_ns, received_ns)
 
-    def _die(self, name: str, now_ns: int, out: Outcome) -> None:
-        """Its proof is withdrawn and its values are stale: bad, without a value."""
+    def _die(self, name: str, now_ns: int, out: Outcome, time_ms: int = 0) -> None:
+        """Its proof is withdrawn and its values are stale: bad, without a value. `time_ms`: what a DDEATH says."""
         born = self._born.pop(name, None)
         if born is None or born.device is None:
             return
         rows = out.rows_of(born.device.id)
+        at_ns = source_ns(0, time_ms)
         for index in range(len(born.device.tags)):
-            rows.add(index, 0.0, _BAD, 0, now_ns)
+            rows.add(index, 0.0, _BAD, at_ns, now_ns)
         out.lasts[born.device.id] = (now_ns, 0.0)
 
     def _note(self, code: str, what: str, out: Outcome) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CHECK: Final = "broker"
 _MOSQUITTO_INFLIGHT: Final = 20
+_ACKNOWLEDGED_WITHIN_S: Final = 1.0
+"""By MQTT 3.1.1, however long the time between checkpoints (see `collectors.model.Batch.ack_within_s`)."""
 
 
 async def brokers(entries: Iterable[DeviceEntry], checkpoint_s: float) -> list[Finding]:
@@ -101,7 +103,8 @@ async def _broker(entries: list[MqttEntry], checkpoint_s: float) -> Finding:
 
 
 def _three(entry: MqttEntry, five_refused: bool, checkpoint_s: float, subject: str) -> Finding:
-    """MQTT 3.1.1 cannot say how many messages may be under way; we acknowledge after each checkpoint only."""
+    """MQTT 3.1.1 cannot say how many messages may be under way; we acknowledge within a second."""
+    within_s = min(checkpoint_s, _ACKNOWLEDGED_WITHIN_S)
     reason_zh = "代理只支持 MQTT 3.1.1" if five_refused else "条目写了 mqtt_version: 3.1.1"
     reason_en = "the broker speaks MQTT 3.1.1 only" if five_refused else "the entry says mqtt_version: 3.1.1"
     version_zh = '条目中写 mqtt_version: "3.1.1"；' if five_refused and entry.mqtt_version == "5" else ""
@@ -112,11 +115,11 @@ def _three(entry: MqttEntry, five_refused: bool, checkpoint_s: float, subject: s
     return Finding(
         CHECK,
         verdict,
-        f"{reason_zh}，看不到它的在途上限。mosquitto 默认 max_inflight_messages {_MOSQUITTO_INFLIGHT}：网关每 "
-        f"{checkpoint_s:g} 秒落盘后才确认，期间超过 {_MOSQUITTO_INFLIGHT} 条就会停顿，代理排队满了就丢。",
+        f"{reason_zh}，看不到它的在途上限。mosquitto 默认 max_inflight_messages {_MOSQUITTO_INFLIGHT}：网关落盘后才确认"
+        f"（最多 {within_s:g} 秒），期间超过 {_MOSQUITTO_INFLIGHT} 条就要等，代理排队满了就丢。",
         f"{reason_en}, which does not tell its in-flight limit. mosquitto's default is max_inflight_messages "
-        f"{_MOSQUITTO_INFLIGHT}: the gateway acknowledges every {checkpoint_s:g} s, after its data is on disk; "
-        "more than that in between stall, and a full queue at the broker drops.",
+        f"{_MOSQUITTO_INFLIGHT}: the gateway acknowledges what is on disk, within {within_s:g} s; more than that in "
+        "between wait, and a full queue at the broker drops.",
         f"{version_zh}在 mosquitto.conf 设 max_inflight_messages 0 和 max_queued_messages 100000，然后重启代理。"
         f"{five_zh}",
         f"{version_en}set max_inflight_messages 0 and max_queued_messages 100000 in mosquitto.conf and restart the "

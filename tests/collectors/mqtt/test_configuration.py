@@ -135,7 +135,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_config_error(tmp_path: Path)
 def test_the_identity_file_holds_no_secret(tmp_path: Path) -> None:
     memory = SessionMemory.load(tmp_path, "mqtt://b:1883")
     memory.store(["a"])
-    assert set(json.loads(memory.path.read_text())) == {"client_id", "topics"}
+    assert set(json.loads(memory.path.read_text())) == {"client_id", "topics", "dropped"}
 
 
 def test_a_full_inbox_sheds_the_oldest_counts_it_and_still_owes_its_acknowledgement() -> None:
@@ -145,3 +145,14 @@ def test_a_full_inbox_sheds_the_oldest_counts_it_and_still_owes_its_acknowledgem
     assert [m.payload for m in inbox.take(10)] == [b"2", b"3", b"4"]
     assert inbox.shed == 2
     assert inbox.shed_mids == [10]
+
+
+def test_an_inbox_holds_a_limited_number_of_bytes_but_always_the_newest_message() -> None:
+    inbox = Inbox(limit=100, limit_bytes=10)
+    for number, size in enumerate((4, 4, 4, 30, 2)):
+        inbox.put(Message("t", bytes(size), number, False, False, False, mid=0))
+        assert len(inbox) >= 1
+    assert [m.received_ns for m in inbox.take(1)] == [4]
+    assert inbox.shed == 4
+    inbox.put(Message("t", bytes(10), 5, False, False, False, mid=0))
+    assert inbox.shed == 4, "what was taken makes room"

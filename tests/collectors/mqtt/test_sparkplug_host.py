@@ -330,11 +330,40 @@ def test_a_devices_death_leaves_its_neighbours_alone() -> None:
     assert _lasts(talk.say("DBIRTH", "asm-1", BIRTH)) == FOREVER_S
 
 
-def test_a_devices_death_is_believed_even_after_a_gap() -> None:
+@pytest.mark.parametrize("reorder_s", [0.0, 2.0])
+@pytest.mark.parametrize("missing", [0, 3])
+def test_a_devices_death_is_believed_even_after_a_gap_and_has_its_own_time(missing: int, reorder_s: float) -> None:
+    talk = Talk(reorder_s=reorder_s)
+    talk.birth()
+    talk.seq += missing
+    out = talk.say("DDEATH", "asm-1")
+    said_ns = talk.now_ns
+    if missing and reorder_s:
+        assert _lasts(out) is None, "what is missing may still come"
+        talk.node.tick(talk.now_ns + int(reorder_s * S), out)
+    assert _lasts(out) == 0.0
+    samples = out.rows["assembly/asm-1"].samples()
+    assert samples.quality.tolist() == [Quality.BAD] * 3
+    assert samples.source_ns.tolist() == [said_ns] * 3, "stale since the time in the DDEATH's payload"
+
+
+def test_a_birth_may_begin_at_any_number() -> None:
+    talk = Talk()
+    talk.say("NBIRTH", metrics=[Metric(DataType.INT64, 0, "bdSeq")], seq=254)
+    for device in ("asm-1", "asm-2"):
+        assert _lasts(talk.say("DBIRTH", device, BIRTH), f"assembly/{device}") == FOREVER_S
+    assert talk.seq == 1
+    assert _values(talk.say("DDATA", "asm-1", [Metric(DataType.INT64, 8, alias=3)])) == {PARTS_TAG: 8}
+    assert talk.asked == 1
+
+
+def test_a_message_without_a_number_is_read_and_no_sign_of_a_loss() -> None:
     talk = Talk()
     talk.birth()
-    talk.seq += 3
-    assert _lasts(talk.say("DDEATH", "asm-1")) == 0.0
+    out = talk.say("DDATA", "asm-1", [Metric(DataType.INT64, 8, alias=3)], seq=None)
+    assert _values(out) == {PARTS_TAG: 8}
+    assert _values(talk.say("DDATA", "asm-1", [Metric(DataType.INT64, 9, alias=3)])) == {PARTS_TAG: 9}
+    assert talk.asked == 1
 
 
 def test_a_device_that_is_not_reborn_with_its_node_is_gone() -> None:
