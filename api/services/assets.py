@@ -147,5 +147,5 @@ def _row(county: County, today: _Today, binding: BindingFact | None) -> int | No
     if binding is None:
         return None
     device = county.days.number(binding.gateway, binding.device)
-    at = int(np.searchsorted(today.states.device, device))
+    at = int(np.searchsorted(today.states.device, np.uint32(device)))
     return at if at < len(today.states) and int(today.states.device[at]) == device else None

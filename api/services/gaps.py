@@ -44,7 +44,7 @@ class GapFinder:
     def look(self, bindings: Iterable[BindingFact]) -> None:
         """Look up at once how long the devices of a page were watched each day."""
         devices = sorted({self._days.number(b.gateway, b.device) for b in bindings})
-        wanted = np.array(devices, np.int64)
+        wanted = np.array(devices, np.uint32)  # as the tables have them: another type would copy each table
         for day, states in zip(range(*self._window), self._tables(), strict=True):
             if states is not None and len(states):
                 at = np.minimum(np.searchsorted(states.device, wanted), len(states) - 1)

@@ -64,6 +64,10 @@ class AssetPerimeter:
     key: tuple[Hashable, ...]
     """The same for the same assets of the same register."""
 
+    def assets_at(self, rows: NDArray[np.int64]) -> Assets:
+        """Some of the assets, by their rows; of all of them nothing is copied."""
+        return self.assets if len(rows) == len(self.assets) else self.assets.take(rows)
+
     def rows(self, codes: frozenset[str], object_id: int | None) -> NDArray[np.int64]:
         """Rows of the assets of some enterprises, or of one asset, ascending."""
         if object_id is not None:

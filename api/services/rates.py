@@ -13,7 +13,7 @@ from api.schemas import Definition
 from api.services.perimeter import AssetPerimeter, asset_perimeter
 from api.services.periods import elapsed_tenths, look_back
 from api.services.sources import Question
-from api.services.states import asset_states
+from api.services.states import states_of
 from metrics.energy import Amount
 from metrics.rates import (
     AssetClass,
@@ -90,11 +90,11 @@ def networking(question: Question, definition: Definition) -> RateResult:
     window = look_back(question.period, days, question.now_s)
     perimeter = asset_perimeter(question.sources, question.known, question.register_day)
     rows = perimeter.rows(question.codes, question.object_id)
-    assets = perimeter.assets.take(rows)
-    states = asset_states(question, perimeter, window).take(rows)
+    assets = perimeter.assets_at(rows)
+    states = states_of(question, perimeter, window, rows)
     own = (question.period.from_day, min(question.period.to_day, question.register_day + 1))
     own = own if own[0] < own[1] else _None
-    timed = asset_states(question, perimeter, own).take(rows)
+    timed = states_of(question, perimeter, own, rows)
     elapsed = elapsed_tenths(*own, question.now_s)
     of = definition.options.get("of", "all")
     classes = classify_networked(assets, states, permille)
@@ -128,7 +128,7 @@ def cnc(question: Question, definition: Definition) -> RateResult:
     """`cnc-rate`, by count or, by the option `of`, by original value."""
     perimeter = asset_perimeter(question.sources, question.known, question.register_day)
     rows = perimeter.rows(question.codes, question.object_id)
-    assets = perimeter.assets.take(rows)
+    assets = perimeter.assets_at(rows)
     by_value = definition.options.get("of") == "value"
     rates = (cnc_rate_value if by_value else cnc_rate)(assets, np.zeros(len(rows), np.int64), 1)
     return RateResult(
@@ -149,7 +149,7 @@ def declared(question: Question, definition: Definition) -> RateResult:
     """`networking-rate-declared`: what enterprises say of their own assets."""
     perimeter = asset_perimeter(question.sources, question.known, question.register_day)
     rows = perimeter.rows(question.codes, question.object_id)
-    assets, claimed = perimeter.assets.take(rows), perimeter.claimed[rows]
+    assets, claimed = perimeter.assets_at(rows), perimeter.claimed[rows]
     rates = declared_rate(assets, claimed, np.zeros(len(rows), np.int64), 1)
     classes = np.select(
         [~assets.in_scope, claimed > 0, claimed < 0],

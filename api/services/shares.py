@@ -13,7 +13,7 @@ from api.schemas import Definition
 from api.services.perimeter import AssetPerimeter, asset_perimeter
 from api.services.register_view import ProcessFact
 from api.services.sources import Question
-from api.services.states import asset_quantities, asset_states
+from api.services.states import asset_quantities, states_of
 from metrics.energy import Amount, intensity_change
 from metrics.rates import ProcessControl, Processes, key_process_cnc_rate
 from metrics.record import TENTHS_PER_S, THOUSANDTHS
@@ -87,7 +87,7 @@ def running(question: Question, _: Definition) -> ShareResult:
     perimeter = asset_perimeter(question.sources, question.known, question.register_day)
     rows = perimeter.rows(question.codes, question.object_id)
     own = _own(question)
-    states = asset_states(question, perimeter, own).take(rows)
+    states = states_of(question, perimeter, own, rows)
     counted = perimeter.assets.in_scope[rows]
 
     def total(column: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -134,7 +134,7 @@ def idle_energy(question: Question, _: Definition) -> ShareResult:
         whole,
         THOUSANDTHS,
         "kWh",
-        asset_states(question, perimeter, own).take(rows),
+        states_of(question, perimeter, own, rows),
         Amount(share, share, None, coverage),
         own,
     )

@@ -47,6 +47,12 @@ def asset_states(question: Question, perimeter: AssetPerimeter, days: Days) -> A
     return question.sources.memory.once("states", (*key, token), make)
 
 
+def states_of(question: Question, perimeter: AssetPerimeter, days: Days, rows: NDArray[np.int64]) -> AssetPeriod:
+    """The same of some assets, by their rows; of all of them nothing is copied."""
+    states = asset_states(question, perimeter, days)
+    return states if len(rows) == len(states) else states.take(rows)
+
+
 def _assets_of(
     question: Question, perimeter: AssetPerimeter, series: int, bindings: Bindings, days: Days
 ) -> AssetPeriod:
