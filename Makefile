@@ -105,8 +105,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 locks: .venv/uv.stamp ## new lock files from pyproject.toml
 	$(COMPILE) deploy/locks/uv.in -o deploy/locks/uv.txt
 	$(COMPILE) --all-extras pyproject.toml -o deploy/locks/dev.txt
-	$(COMPILE) --extra gateway --extra county --extra sim --extra build -c deploy/locks/dev.txt pyproject.toml -o deploy/locks/all.txt
+	$(COMPILE) --extra gateway --extra gateway-outputs --extra county --extra sim --extra build -c deploy/locks/dev.txt pyproject.toml -o deploy/locks/all.txt
 	for tier in gateway county sim; do $(COMPILE) --extra $$tier -c deploy/locks/dev.txt pyproject.toml -o deploy/locks/$$tier.txt; done
+	$(COMPILE) --extra gateway --extra gateway-outputs -c deploy/locks/dev.txt pyproject.toml -o deploy/locks/gateway-outputs.txt
 
 clean: ## everything that was built or installed here
 	rm -rf .venv $(WEB)/node_modules $(WEB)/dist $(NODESETS)/node_modules var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -156,6 +156,11 @@ def _dotted(path: tuple[str | int, ...]) -> str:
     return text or "-"
 
 
+def problem_at(located: Located, path: tuple[str | int, ...], value: str, zh: str, en: str) -> Problem:
+    """A problem with the value found at `path`."""
+    return Problem(located.file, located.line_of(path), _dotted(path), value, zh, en)
+
+
 def shown(value: Any) -> str:
     """A value as it may be shown to a person: short, on one line."""
     text = repr(value)
@@ -175,7 +180,7 @@ def check(located: Located, model: type[Model], data: Any = None, prefix: tuple[
         for fault in error.errors():
             path = (*prefix, *(p for p in fault["loc"] if not (isinstance(p, str) and p.startswith("function-"))))
             zh, en = _words(fault, model)
-            problems.append(Problem(located.file, located.line_of(path), _dotted(path), shown(fault["input"]), zh, en))
+            problems.append(problem_at(located, path, shown(fault["input"]), zh, en))
         raise FileError(problems) from error
 
 

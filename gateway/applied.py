@@ -38,6 +38,8 @@ class Applied(msgspec.Struct, frozen=True):
     uplink: dict[str, Any]
     gateway: dict[str, Any]
     devices: list[AppliedDevice]
+    outputs: dict[str, dict[str, Any]] = {}
+    """Keys of each output that are not at their defaults, by its id."""
     version: int = _VERSION
 
 
@@ -111,6 +113,7 @@ def describe(config: PlantConfig, now_ns: int) -> Applied:
             for protocol, entries in config.entries.items()
             for e in entries
         ],
+        {output.id: output.model_dump(mode="json", exclude_defaults=True) for output in config.outputs},
     )
 
 
@@ -140,6 +143,10 @@ def differences(before: Applied, after: Applied) -> Differences:
         pairs = _pairs(a, b, f"{part}.") if isinstance(a, dict) else ({part: (a, b)} if a != b else {})
         for key, pair in pairs.items():
             (found.hot if key in HOT_KEYS else found.restart)[key] = pair
+    for output in dict.fromkeys([*before.outputs, *after.outputs]):
+        found.restart.update(
+            _pairs(before.outputs.get(output, {}), after.outputs.get(output, {}), f"outputs.{output}.")
+        )
     return found
 
 

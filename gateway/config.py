@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from collectors.entries import PROTOCOL_OF_SCHEME, DeviceEntry, EntryId
 from collectors.profiles import loader as profiles
-from collectors.strict_yaml import FileError, Located, Problem, StrictModel, check, read, shown
+from collectors.strict_yaml import FileError, Located, Problem, StrictModel, check, problem_at, read, shown
+from gateway.outputs.config import Output, faults, output_of
 from gateway.page.config import PageConfig
 from gateway.uplink_config import UplinkConfig as UplinkConfig
 from metrics.record import MAX_WINDOW_S, MIN_WINDOW_S
@@ -65,6 +66,7 @@ class _PlantFile(StrictModel):
     uplink: UplinkConfig
     gateway: GatewayConfig = GatewayConfig()
     devices: Annotated[list[Any], Field(min_length=1)]
+    outputs: list[Any] = Field(default_factory=list)
 
 
 class _AnyEntry(DeviceEntry):
@@ -81,6 +83,8 @@ class PlantConfig(StrictModel):
     gateway: GatewayConfig
     entries: dict[str, tuple[DeviceEntry, ...]]
     """Entries by protocol, each of its protocol's own model."""
+    outputs: tuple[Output, ...] = ()
+    """Where raw samples go within the plant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -95,7 +99,7 @@ def load(path: Path) -> PlantConfig:
     located, folder = read(path), path.parent.absolute()
     problems: list[Problem] = []
     if not isinstance(located.data, dict):
-        raise FileError([_problem(located, (), "-", *_NOT_A_PLANT)])
+        raise FileError([problem_at(located, (), "-", *_NOT_A_PLANT)])
     plant: _PlantFile | None = None
     try:
         plant = check(located, _PlantFile)
@@ -114,7 +118,7 @@ def load(path: Path) -> PlantConfig:
         line = located.line_of(("devices", index, "id"))
         if entry.id in first_line:
             problems.append(
-                _problem(
+                problem_at(
                     located,
                     ("devices", index, "id"),
                     entry.id,
@@ -127,6 +131,8 @@ def load(path: Path) -> PlantConfig:
         problems += _missing_files(located, entry, ("devices", index))
         problems += _unknown_profile(located, entry, index, folders)
         entries.setdefault(protocol, []).append(entry)
+    sinks, found = _outputs(located, folder, entries, folders)
+    problems += found
     if plant is not None:
         plant = _resolved(plant, folder)
         problems += _missing_files(located, plant, skip=frozenset({"data_dir"}))
@@ -137,7 +143,8 @@ def load(path: Path) -> PlantConfig:
         site=plant.site,
         uplink=plant.uplink,
         gateway=plant.gateway,
-        entries={protocol: tuple(found) for protocol, found in entries.items()},
+        entries={protocol: tuple(of_protocol) for protocol, of_protocol in entries.items()},
+        outputs=sinks,
     )
 
 
@@ -158,7 +165,7 @@ def _entry(located: Located, index: int, raw: Any) -> tuple[str, DeviceEntry]:
     if not isinstance(raw, dict):
         raise FileError(
             [
-                _problem(
+                problem_at(
                     located,
                     where,
                     shown(raw),
@@ -173,6 +180,23 @@ def _entry(located: Located, index: int, raw: Any) -> tuple[str, DeviceEntry]:
         check(located, _AnyEntry, raw, where)  # says what is wrong with the address
     protocol = PROTOCOL_OF_SCHEME[scheme]
     return protocol, check(located, entry_model(protocol), raw, where)
+
+
+def _outputs(
+    located: Located, folder: Path, entries: dict[str, list[DeviceEntry]], folders: list[Path]
+) -> tuple[tuple[Output, ...], list[Problem]]:
+    """The outputs of a file, and what is wrong with them."""
+    given = located.data.get("outputs")
+    good: dict[int, Output] = {}
+    problems: list[Problem] = []
+    for index, raw in enumerate(given if isinstance(given, list) else []):
+        try:
+            good[index] = _resolved(output_of(located, index, raw), folder)
+        except FileError as error:
+            problems += error.problems
+            continue
+        problems += _missing_files(located, good[index], ("outputs", index))
+    return tuple(good.values()), [*problems, *faults(located, good, entries, folders)]
 
 
 def _resolved(model: Model, folder: Path) -> Model:
@@ -201,7 +225,7 @@ def _missing_files(
         elif name in skip:
             continue
         elif isinstance(value, Path) and not (value.is_file() and os.access(value, os.R_OK)):
-            yield _problem(
+            yield problem_at(
                 located,
                 where,
                 str(value),
@@ -211,7 +235,7 @@ def _missing_files(
         elif isinstance(value, tuple):
             for item in value:
                 if isinstance(item, Path) and not item.is_dir():
-                    yield _problem(located, where, str(item), "没有这个文件夹。", "no such folder.")
+                    yield problem_at(located, where, str(item), "没有这个文件夹。", "no such folder.")
 
 
 def _unknown_profile(located: Located, entry: DeviceEntry, index: int, folders: list[Path]) -> Iterator[Problem]:
@@ -224,17 +248,10 @@ def _unknown_profile(located: Located, entry: DeviceEntry, index: int, folders: 
             if near
             else (f"可用：{', '.join(known)}", f"Known: {', '.join(known)}")
         )
-        yield _problem(
+        yield problem_at(
             located,
             ("devices", index, "profile"),
             entry.profile,
             f"没有这个型号。{zh}。全部型号：plantpulse-gateway profiles。",
             f"no such profile. {en}. All of them: plantpulse-gateway profiles.",
         )
-
-
-def _problem(located: Located, path: tuple[str | int, ...], value: str, zh: str, en: str) -> Problem:
-    dotted = ""
-    for part in path:
-        dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
-    return Problem(located.file, located.line_of(path), dotted or "-", value, zh, en)

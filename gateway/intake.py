@@ -7,7 +7,7 @@ from collections import Counter as Counts
 from collections.abc import Callable
 from typing import Final
 
-from collectors.model import FOREVER_S, Batch, Clock, Device
+from collectors.model import FOREVER_S, Batch, Clock, Device, Samples
 from gateway import outbox_troubles
 from gateway.clock import NS_PER_S
 from gateway.config import ENTRY_MODELS, PlantConfig
@@ -18,6 +18,8 @@ from gateway.windows import Windows
 from gateway.wire import Announcement
 
 NEVER_NS: Final = 1 << 63
+Tap = Callable[[Device, Samples, int], None]
+"""Gets what was counted: samples of a device, and what is to be added to their receive times, ns. Must not wait."""
 
 
 class Intake:
@@ -33,11 +35,12 @@ class Intake:
         troubles: Troubles,
         *,
         found: Callable[[], None],
+        tap: Tap | None = None,
     ) -> None:
         self.config = config
         """The configuration that runs: what an entry proposes goes into announcements."""
         self._clock, self._thread, self._windows, self._troubles = clock, thread, windows, troubles
-        self._found = found
+        self._found, self._tap = found, tap
         self._unannounced: dict[str, Device] = {}
         self._acks: list[Callable[[], None]] = []
         self.samples: Counts[str] = Counts(dict.fromkeys(ENTRY_MODELS, 0))
@@ -65,6 +68,8 @@ class Intake:
             account = self._windows.accounts.get(device_id)
             if account is not None and account.device is not None:
                 self.last_values.take(account.device, samples)
+                if self._tap is not None:
+                    self._tap(account.device, samples, self._windows.links_behind_ns)
         for trouble in batch.troubles:
             self._troubles.report(trouble)
         if batch.shed:

@@ -18,6 +18,7 @@ from gateway.config import PlantConfig, load
 from gateway.intake import Intake
 from gateway.link_set import LinkSet
 from gateway.links import Link
+from gateway.outputs.config import MqttOutput, feedback
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.watchdog import Watchdog
@@ -103,11 +104,13 @@ class Reloader:
                 update={
                     "site": self.config.site,
                     "uplink": self.config.uplink,
+                    "outputs": self.config.outputs,
                     "gateway": self.config.gateway.model_copy(
                         update={"profile_folders": wanted.gateway.profile_folders}
                     ),
                 }
             )
+            await asyncio.to_thread(_refuse_feedback, config)
             links = await asyncio.to_thread(self._make_links, config)
             described = await asyncio.to_thread(applied.describe, config, self._clock())
             asked_for = await asyncio.to_thread(applied.describe, wanted, self._clock())
@@ -153,6 +156,15 @@ class Reloader:
             await asyncio.to_thread(applied.save, self.applied, self.config.gateway.data_dir)
         except OSError as error:
             _log.warning("the configuration that runs cannot be kept", error=str(error))
+
+
+def _refuse_feedback(config: PlantConfig) -> None:
+    """The outputs that run stay until a restart: no new device may read what they publish. Raises ConfigError."""
+    for output in config.outputs:
+        if isinstance(output, MqttOutput):
+            fault = feedback(output, config.entries.get("mqtt", ()), config.gateway.profile_folders)
+            if fault is not None:
+                raise fault
 
 
 def _marks(config: PlantConfig) -> Marks:

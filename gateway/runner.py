@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import importlib
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -36,6 +37,9 @@ from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.watchdog import Progress, Watchdog
 from gateway.windows import Windows
+
+if TYPE_CHECKING:
+    from gateway.outputs.outputs import Outputs
 
 TICK_S: Final = 0.25
 _log = structlog.get_logger("gateway")
@@ -78,6 +82,7 @@ class Gateway:
     health: Health = field(init=False)
     status: Status = field(init=False)
     page: Page = field(init=False)
+    outputs: Outputs | None = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _shown: Any = None
 
@@ -95,8 +100,15 @@ class Gateway:
             presence_s=self.config.gateway.presence_s,
         )
         self.uplink.on_county_time = self._hear_county
+        self.outputs = _outputs(self.config, self.troubles, self.clock, self.dating)
         self.intake = Intake(
-            self.config, self.clock, self.thread, self.windows, self.troubles, found=self._device_found
+            self.config,
+            self.clock,
+            self.thread,
+            self.windows,
+            self.troubles,
+            found=self._device_found,
+            tap=self.outputs.take if self.outputs is not None else None,
         )
         self.keeper = Keeper(
             self.resumed,
@@ -133,6 +145,8 @@ class Gateway:
             self.reloader,
             self.health,
         )
+        if self.outputs is not None:
+            self.status.outputs = self.outputs.summary
         self.page = Page(self.config.gateway.page, self.status, self.links, self.troubles)
 
     def stop(self) -> None:
@@ -151,6 +165,8 @@ class Gateway:
                     "page": self.page.run,
                     "standstill": lambda: clock_watch.watch_standstill(self.windows, self.clock),
                 }
+                if self.outputs is not None:
+                    parts |= self.outputs.works
                 if self.options.follows_file and self.config.file.is_file():
                     parts["reload"] = self.reloader.run
                 if (path := self.options.status_file) is not None:
@@ -196,6 +212,8 @@ class Gateway:
     def _look_at_the_time(self) -> None:
         if (correction := self.dating.look()) is not None:
             self.keeper.correct(correction)
+            if self.outputs is not None:
+                self.outputs.correct(correction.by_ns)
 
     def _tell_of_clocks(self) -> None:
         self.troubles.report(clock_watch.trouble(self.clock, self.dating))
@@ -215,11 +233,14 @@ class Gateway:
         now_ns = self.clock()
         devices = self.windows.presence(now_ns)
         delivered = True
-        if self.options.close_short:
-            await self.keeper.close_short(now_ns)
-            delivered = await self.uplink.drain(self.options.drain_s)
-        else:
-            await self.keeper.write(now_ns)
+        async with asyncio.TaskGroup() as group:
+            if self.outputs is not None:
+                group.create_task(self.outputs.finish(), name="outputs")
+            if self.options.close_short:
+                await self.keeper.close_short(now_ns)
+                delivered = await self.uplink.drain(self.options.drain_s)
+            else:
+                await self.keeper.write(now_ns)
         if self.options.status_file is not None:
             await asyncio.to_thread(status.write, self.options.status_file, self.status.summary(devices))
         _log.info("stopped", records_written=self.keeper.records_written, unsent=self.uplink.depth.unsent)
@@ -228,6 +249,16 @@ class Gateway:
     def _device_found(self) -> None:
         self.uplink.wake()
         self.uplink.presence_changed()
+
+
+def _outputs(config: PlantConfig, troubles: Troubles, clock: TimeLine, dating: Dating) -> Outputs | None:
+    """The outputs of a configuration; None, and nothing imported, where it has none."""
+    if not config.outputs:
+        return None
+    made: Outputs = importlib.import_module("gateway.outputs.outputs").Outputs(
+        config, troubles, clock, time_is_known=dating.is_known
+    )
+    return made
 
 
 def give_back_memory() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,8 @@ class Status:
     links: LinkSet
     reloader: Reloader
     health: Health
+    outputs: Callable[[], list[dict[str, Any]]] = list
+    """What the outputs say of themselves."""
     page_url: str = ""
     """Where the local page is served; blank while it is not."""
     _started_ns: int = field(init=False)
@@ -97,6 +99,7 @@ class Status:
             "config_file": str(config.file),
             "config_applied_ns": self.reloader.applied.at_ns,
             "reloads": self.reloader.reloads,
+            "outputs": self.outputs(),
             "page_url": self.page_url,
             "shed": self.windows.shed_counts(),
             "troubles_opened": dict(self.troubles.opened),

@@ -17,10 +17,11 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 LOCKS = {
     "gateway": ("gateway",),
+    "gateway-outputs": ("gateway", "gateway-outputs"),
     "county": ("county",),
     "sim": ("sim",),
-    "all": ("gateway", "county", "sim", "build"),
-    "dev": ("gateway", "county", "sim", "build", "dev"),
+    "all": ("gateway", "gateway-outputs", "county", "sim", "build"),
+    "dev": ("gateway", "gateway-outputs", "county", "sim", "build", "dev"),
 }
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*])?==([^ ;\\]+)")
 
@@ -39,7 +40,7 @@ def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     faults: list[str] = []
     of_dev: dict[str, list[tuple[Version, int]]] = {}
-    for lock in ("dev", "all", "gateway", "county", "sim"):
+    for lock in ("dev", "all", "gateway", "gateway-outputs", "county", "sim"):
         path = ROOT / "deploy" / "locks" / f"{lock}.txt"
         text = path.read_text()
         if re.search(r"https?://", text):

@@ -110,6 +110,37 @@ def _lines(status: Mapping[str, Any]) -> Iterator[str]:
         "Lost links, failed attempts and crashes.",
         (({"link": k["link"], "code": code}, n) for k in links for code, n in k["errors"].items()),
     )
+    outputs = status["outputs"]
+    yield from _family(
+        "output_sent_total",
+        "counter",
+        "Samples that an output delivered.",
+        (({"output": o["id"]}, o["sent"]) for o in outputs),
+    )
+    yield from _family(
+        "output_dropped_total",
+        "counter",
+        "Samples that an output dropped, by reason.",
+        (({"output": o["id"], "reason": r}, n) for o in outputs for r, n in o["dropped"].items()),
+    )
+    yield from _family(
+        "output_queued",
+        "gauge",
+        "Samples that wait for an output.",
+        (({"output": o["id"]}, o["queued"]) for o in outputs),
+    )
+    yield from _family(
+        "output_failing",
+        "gauge",
+        "1 while an output cannot deliver.",
+        (({"output": o["id"]}, int(o["failing"])) for o in outputs),
+    )
+    yield from _family(
+        "output_failures_total",
+        "counter",
+        "Attempts of an output that failed.",
+        (({"output": o["id"]}, o["failures"]) for o in outputs),
+    )
     yield from _family(
         "trouble",
         "gauge",

@@ -12,6 +12,7 @@ import typer.main
 
 import api.settings
 import gateway.config
+import gateway.outputs.config
 import gateway.page.config
 import gateway.uplink_config
 from api.register.csv_format import REGISTER_FILES
@@ -112,6 +113,21 @@ def uplink_settings() -> str:
     return _keys(gateway.uplink_config, "UplinkConfig")
 
 
+def output_settings() -> str:
+    """The keys that every entry below `outputs` may have."""
+    return _keys(gateway.outputs.config, "_Output")
+
+
+def influx_output_settings() -> str:
+    """The further keys of an output to InfluxDB that may be left out."""
+    return _keys(gateway.outputs.config, "InfluxOutput")
+
+
+def mqtt_output_settings() -> str:
+    """The further keys of an output to a broker that may be left out."""
+    return _keys(gateway.outputs.config, "MqttOutput")
+
+
 def _keys(module: ModuleType, class_name: str) -> str:
     rows = (
         (f"`{n}`", f"`{d}`" if d not in ("", "None") else "", said) for n, d, said in _documented(module, class_name)
@@ -186,6 +202,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "gateway-settings": gateway_settings,
     "page-settings": page_settings,
     "uplink-settings": uplink_settings,
+    "output-settings": output_settings,
+    "influx-output-settings": influx_output_settings,
+    "mqtt-output-settings": mqtt_output_settings,
     "gateway-commands": gateway_commands,
     "county-commands": county_commands,
     "sim-commands": sim_commands,
