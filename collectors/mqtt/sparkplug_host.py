@@ -83,7 +83,7 @@ class _Born:
     layouts: dict[int, Layout | None] = field(default_factory=dict)
     """By length of the message."""
     confirmed: bool = True
-    """False after the node's rebirth until its own."""
+    """False after the node's rebirth until its own, and while the node is in doubt."""
 
 
 class _Held(NamedTuple):
@@ -283,8 +283,12 @@ class EdgeNode:
 
     def _node_death(self, payload: WirePayload, received_ns: int, out: Outcome) -> None:
         number = _bd_seq(payload)
-        if None not in (number, self._bd_seq) and number != self._bd_seq:
-            out.count("death_of_earlier_session")
+        if number is not None and self._bd_seq is not None and number != self._bd_seq:
+            if (number - self._bd_seq) % _SEQ_END < _SEQ_END // 2:
+                out.count("death_of_later_session")
+                self._doubt(received_ns)
+            else:
+                out.count("death_of_earlier_session")
             return
         self._drop_held(out)
         for name in list(self._born):
@@ -293,6 +297,15 @@ class EdgeNode:
         self._wants_birth = True
         # The node is gone: its birth comes by itself, asking is for the case that we miss it.
         self._request_due_ns = received_ns + int(LONGEST_PAUSE_S * _NS)
+
+    def _doubt(self, now_ns: int) -> None:
+        """A later session has ended, whose birth we missed or whose number the node got wrong: is it still there?
+        Without an answer it is not."""
+        for born in self._born.values():
+            born.confirmed = False
+        if self._reborn_by_ns is None:
+            self._reborn_by_ns = now_ns + int(REBORN_WITHIN_S * _NS)
+        self._want_birth(now_ns)
 
     def _birth(self, name: str, payload: WirePayload, received_ns: int, out: Outcome) -> None:
         if name not in self._born and len(self._born) >= MOST_DEVICES:

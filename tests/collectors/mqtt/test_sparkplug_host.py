@@ -318,6 +318,24 @@ def test_a_death_counts_only_with_the_bdseq_of_the_birth() -> None:
     assert _lasts(talk.birth(bd_seq=6)) == FOREVER_S
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_death_of_a_later_session_is_believed_unless_the_node_is_born_again(answers: bool) -> None:
+    talk = Talk()
+    talk.birth(bd_seq=255)
+    talk.now_ns += 3 * S  # the pause since the first request is over
+    out = talk.death(0)
+    assert out.shed == {"death_of_later_session": 1}
+    assert not out.proofs, "its number is not the birth's"
+    assert talk.asked == 2, "asked whether it is there"
+    late = talk.say("DDATA", "asm-1", [Metric(DataType.INT64, 8, alias=3)])
+    assert late.shed == {"awaiting_rebirth": 1}
+    if answers:
+        assert _lasts(talk.birth(bd_seq=0)) == FOREVER_S
+    out = Outcome()
+    talk.node.tick(talk.now_ns + 6 * S, out)
+    assert _lasts(out) == (None if answers else 0.0)
+
+
 def test_a_devices_death_leaves_its_neighbours_alone() -> None:
     talk = Talk()
     talk.birth()
