@@ -8,7 +8,7 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +18,9 @@ from simulators.broker import BrokerError, Mosquitto
 from simulators.gateway_file import write_gateway_file
 from simulators.history import history_span
 from simulators.ledger import Ledger
+from simulators.orders import obey_lines
 from simulators.physics import Machine, PlantMeter
-from simulators.plant import SimulatedPlant, obey_lines, write_endpoints
+from simulators.plant import SimulatedPlant, write_endpoints
 from simulators.register_folder import write_register
 from simulators.scenario import DEFAULT, ScenarioError, load
 
@@ -101,11 +102,8 @@ def plant(
                 write_register(write_register_to, plan, bound_from=span.first_day, report_month=span.month)
             write_endpoints(simulated, folder / "endpoints.json")
             typer.echo(json.dumps(endpoints, ensure_ascii=False))
-            orders = asyncio.create_task(obey_lines(simulated, stop))
-            await stop.wait()
-            orders.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await orders
+            async with _obeying(simulated.obey):
+                await stop.wait()
         finally:
             await simulated.stop()
             if ledger is not None:
@@ -125,7 +123,7 @@ def cnc(
     trusted_clients: TrustedClientsOption = None,
     certificate_folder: CertificateFolderOption = None,
 ) -> None:
-    """数控机床 / CNC machines on one OPC UA server."""
+    """数控机床 / CNC machines on one OPC UA server. Orders on standard input: silent, drop, unplug ID …"""
     how = _security(security, user, password_file, trusted_clients, certificate_folder)
     _serve_opcua("cnc", port, seed, count, how)
 
@@ -141,9 +139,38 @@ def robot(
     trusted_clients: TrustedClientsOption = None,
     certificate_folder: CertificateFolderOption = None,
 ) -> None:
-    """机器人 / robots on one OPC UA server."""
+    """机器人 / robots on one OPC UA server. Orders on standard input as for cnc."""
     how = _security(security, user, password_file, trusted_clients, certificate_folder)
     _serve_opcua("robot", port, seed, count, how)
+
+
+@app.command()
+def imm(
+    port: PortOption = 4842,
+    seed: SeedOption = 1,
+    count: CountOption = 1,
+    security: SecurityOption = None,
+    user: UserOption = "",
+    password_file: PasswordFileOption = None,
+    trusted_clients: TrustedClientsOption = None,
+    certificate_folder: CertificateFolderOption = None,
+) -> None:
+    """注塑机 / injection moulding machines (OPC 40077) on one OPC UA server. Orders on standard input as for cnc."""
+    how = _security(security, user, password_file, trusted_clients, certificate_folder)
+    _serve_opcua("moulding", port, seed, count, how)
+
+
+@app.command("load")
+def load_server(
+    port: PortOption = 4843,
+    variables: Annotated[int, typer.Option(min=1, max=10_000, help="变量个数 / how many variables")] = 5_000,
+    period_s: Annotated[float, typer.Option(min=0.05, help="变化周期（秒） / s between changes")] = 1.0,
+) -> None:
+    """压力测试用 OPC UA 服务器 / a plain OPC UA server whose variables all change once a period."""
+    from simulators.opcua_load import LoadServer
+
+    server = LoadServer(variables, period_s, port=port)
+    _run(lambda stop: _hold_open(server, stop, lambda: f" {variables} variables"))
 
 
 @app.command()
@@ -243,13 +270,15 @@ def _security(
 
 
 def _serve_opcua(kind: str, port: int, seed: int, count: int, security: Security) -> None:
+    from simulators.opcua_orders import obey
     from simulators.opcua_server import OpcuaMachines
 
     machines = [_machine(f"{kind}-{i + 1}", kind, seed) for i in range(count)]
 
     async def run(stop: asyncio.Event) -> None:
         server = OpcuaMachines(machines, Ledger(), port=port, security=security)
-        await _hold_open(server, stop, lambda: f" {server.fingerprint}".rstrip())
+        async with _obeying(lambda line: obey(server, line)):
+            await _hold_open(server, stop, lambda: f" {server.fingerprint}".rstrip())
 
     _run(run)
 
@@ -276,6 +305,18 @@ def _publish(make: Callable[[str, int], Any], host: str, port: int) -> None:
                 await _hold_open(make(broker.host, broker.port), stop)
 
     _run(run)
+
+
+@contextlib.asynccontextmanager
+async def _obeying(obey: Callable[[str], Awaitable[dict[str, Any]]]) -> AsyncIterator[None]:
+    """Obey orders on standard input meanwhile."""
+    orders = asyncio.create_task(obey_lines(obey))
+    try:
+        yield
+    finally:
+        orders.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await orders
 
 
 async def _hold_open(station: Any, stop: asyncio.Event, more: Callable[[], str] = str) -> None:

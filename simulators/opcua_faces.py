@@ -19,9 +19,9 @@ from simulators.opcua_instances import Instances
 from simulators.opcua_nodesets import DI, MACHINE_TOOL, MACHINERY, ROBOTICS, TypeSpace
 from simulators.physics import Machine
 
-_WATT: Final = ua.EUInformation("http://www.opcfoundation.org/UA/units/un/cefact", 5723220, ua.LocalizedText("W"))
-_WATT_HOUR: Final = ua.EUInformation("http://www.opcfoundation.org/UA/units/un/cefact", 5720146, ua.LocalizedText("Wh"))
-_KILOWATT_HOUR: Final = ua.EUInformation(
+WATT: Final = ua.EUInformation("http://www.opcfoundation.org/UA/units/un/cefact", 5723220, ua.LocalizedText("W"))
+WATT_HOUR: Final = ua.EUInformation("http://www.opcfoundation.org/UA/units/un/cefact", 5720146, ua.LocalizedText("Wh"))
+KILOWATT_HOUR: Final = ua.EUInformation(
     "http://www.opcfoundation.org/UA/units/un/cefact", 4937544, ua.LocalizedText("kWh")
 )
 
@@ -33,7 +33,7 @@ _ITEM_STATES: Final = {
 }
 """Machine state to number, name and node id of the state (OPC 40001-1, MachineryItemState_StateMachineType)."""
 
-_WH_PER_KWH: Final = 1000
+WH_PER_KWH: Final = 1000
 _BUILDING_BLOCKS: Final = "MachineryBuildingBlocks"
 _CNC_WANTED: Final = frozenset(
     {
@@ -105,29 +105,29 @@ class CncFace(Face):
             below=monitoring,
             name=ua.QualifiedName("Channel1", own),
         )
-        below = instances.folder(f"{root}.Monitoring.Consumption", below=monitoring, name=_own("Consumption"))
-        below = instances.folder(f"{below.Identifier}.Electricity", below=below, name=_own("Electricity"))
-        meter = instances.folder(f"{below.Identifier}.Main", below=below, name=_own("Main"))
+        below = instances.folder(f"{root}.Monitoring.Consumption", below=monitoring, name=own_name("Consumption"))
+        below = instances.folder(f"{below.Identifier}.Electricity", below=below, name=own_name("Electricity"))
+        meter = instances.folder(f"{below.Identifier}.Main", below=below, name=own_name("Main"))
         self._power = f"{meter.Identifier}.AcActivePowerTotal"
         self._energy = f"{meter.Identifier}.AcActiveEnergyTotalImportHp"
         instances.variable(
-            self._power, below=meter, name=_own("AcActivePowerTotal"), data_type=ua.ObjectIds.Float, unit=_WATT
+            self._power, below=meter, name=own_name("AcActivePowerTotal"), data_type=ua.ObjectIds.Float, unit=WATT
         )
         instances.variable(
             self._energy,
             below=meter,
-            name=_own("AcActiveEnergyTotalImportHp"),
+            name=own_name("AcActiveEnergyTotalImportHp"),
             data_type=ua.ObjectIds.Double,
-            unit=_WATT_HOUR,
+            unit=WATT_HOUR,
         )
         identification = f"{machine_node.Identifier}.Identification"
         self.constants = {
-            ua.NodeId(f"{identification}.Manufacturer", own): _text(machine.manufacturer),
-            ua.NodeId(f"{identification}.Model", own): _text(machine.model),
-            ua.NodeId(f"{identification}.SerialNumber", own): _string(machine.serial),
-            ua.NodeId(f"{identification}.ProductInstanceUri", own): _string(machine.product_uri),
-            ua.NodeId(f"{channel.Identifier}.Name", own): _string("Channel1"),
-            ua.NodeId(f"{root}.Production.ActiveProgram.Name", own): _string("DEMO"),
+            ua.NodeId(f"{identification}.Manufacturer", own): text(machine.manufacturer),
+            ua.NodeId(f"{identification}.Model", own): text(machine.model),
+            ua.NodeId(f"{identification}.SerialNumber", own): string(machine.serial),
+            ua.NodeId(f"{identification}.ProductInstanceUri", own): string(machine.product_uri),
+            ua.NodeId(f"{channel.Identifier}.Name", own): string("Channel1"),
+            ua.NodeId(f"{root}.Production.ActiveProgram.Name", own): string("DEMO"),
         }
         self._machinery = machinery
         self._root = root
@@ -140,22 +140,22 @@ class CncFace(Face):
         mode = f"{root}.{_BUILDING_BLOCKS}.MachineryOperationMode.CurrentState"
         processing = machine.state != "off"
         return {
-            state: _text(name),
-            f"{state}.Number": _uint32(number),
+            state: text(name),
+            f"{state}.Number": uint32(number),
             f"{state}.Id": ua.Variant(ua.NodeId(identifier, self._machinery), ua.VariantType.NodeId),
-            mode: _text("Processing" if processing else "None"),
-            f"{mode}.Number": _uint32(3 if processing else 0),
-            f"{root}.Monitoring.MachineTool.OperationMode": ua.Variant(1, ua.VariantType.Int32),
+            mode: text("Processing" if processing else "None"),
+            f"{mode}.Number": uint32(3 if processing else 0),
+            f"{root}.Monitoring.MachineTool.OperationMode": int32(1),
             f"{root}.Monitoring.Channel1.ChannelState": ua.Variant(
                 {"running": 0, "fault": 1}.get(machine.state, 2), ua.VariantType.Int32
             ),
-            f"{root}.Production.Statistics.PartsProducedInLifetime": _uint32(machine.parts),
-            self._power: ua.Variant(round(machine.power_kw * _WH_PER_KWH, 1), ua.VariantType.Float),
-            self._energy: _double(_wh(machine)),
+            f"{root}.Production.Statistics.PartsProducedInLifetime": uint32(machine.parts),
+            self._power: ua.Variant(round(machine.power_kw * WH_PER_KWH, 1), ua.VariantType.Float),
+            self._energy: double(whole_wh(machine)),
         }
 
     def served(self) -> Served:
-        return Served(self.machine.state, _wh(self.machine) / _WH_PER_KWH, self.machine.parts)
+        return Served(self.machine.state, whole_wh(self.machine) / WH_PER_KWH, self.machine.parts)
 
 
 class RobotFace(Face):
@@ -170,10 +170,12 @@ class RobotFace(Face):
             above, _, name = f"{root}.{path}".rpartition(".")
             below = ua.NodeId(above, own)
             instances.create(
-                f"{root}.{path}", ua.NodeId(type_id, robotics), below=below, name=_own(name), wanted=wanted
+                f"{root}.{path}", ua.NodeId(type_id, robotics), below=below, name=own_name(name), wanted=wanted
             )
 
-        instances.create(root, ua.NodeId(1002, robotics), below=ua.NodeId(5001, space.index(DI)), name=_own(machine.id))
+        instances.create(
+            root, ua.NodeId(1002, robotics), below=ua.NodeId(5001, space.index(DI)), name=own_name(machine.id)
+        )
         arm, controller, task, safety = (
             "MotionDevices.Arm",
             "Controllers.Controller",
@@ -192,18 +194,18 @@ class RobotFace(Face):
             return ua.NodeId(f"{root}.{path}", own)
 
         self.constants = {
-            at(f"{arm}.ProductInstanceUri"): _string(machine.product_uri),
-            at(f"{arm}.MotionDeviceCategory"): ua.Variant(1, ua.VariantType.Int32),
-            at(f"{task}.ComponentName"): _text("Main"),
+            at(f"{arm}.ProductInstanceUri"): string(machine.product_uri),
+            at(f"{arm}.MotionDeviceCategory"): int32(1),
+            at(f"{task}.ComponentName"): text("Main"),
             at(f"{controller}.ParameterSet.TotalEnergyConsumption.EngineeringUnits"): ua.Variant(
-                _KILOWATT_HOUR, ua.VariantType.ExtensionObject
+                KILOWATT_HOUR, ua.VariantType.ExtensionObject
             ),
         }
         for part in (arm, controller):
-            self.constants[at(f"{part}.Manufacturer")] = _text(machine.manufacturer)
-            self.constants[at(f"{part}.Model")] = _text(machine.model)
-            self.constants[at(f"{part}.SerialNumber")] = _string(machine.serial)
-            self.constants[at(f"{part}.ProductCode")] = _string(machine.model)
+            self.constants[at(f"{part}.Manufacturer")] = text(machine.manufacturer)
+            self.constants[at(f"{part}.Model")] = text(machine.model)
+            self.constants[at(f"{part}.SerialNumber")] = string(machine.serial)
+            self.constants[at(f"{part}.ProductCode")] = string(machine.model)
         self._paths = {"arm": arm, "controller": controller, "task": task, "safety": safety}
         self.live = {path: at(path) for path in self.readings()}
 
@@ -211,47 +213,58 @@ class RobotFace(Face):
         state = self.machine.state
         arm, task, safety = (f"{self._paths[part]}.ParameterSet" for part in ("arm", "task", "safety"))
         return {
-            f"{arm}.OnPath": _boolean(state == "running"),
-            f"{arm}.InControl": _boolean(state in ("running", "idle")),
-            f"{arm}.SpeedOverride": _double(100.0),
-            f"{task}.TaskProgramLoaded": _boolean(state != "off"),
-            f"{task}.TaskProgramName": _string("DEMO"),
-            f"{safety}.OperationalMode": ua.Variant(3, ua.VariantType.Int32),
-            f"{safety}.EmergencyStop": _boolean(False),
-            f"{safety}.ProtectiveStop": _boolean(state == "fault"),
-            f"{self._paths['controller']}.ParameterSet.TotalEnergyConsumption": _double(
-                _wh(self.machine) / _WH_PER_KWH
+            f"{arm}.OnPath": boolean(state == "running"),
+            f"{arm}.InControl": boolean(state in ("running", "idle")),
+            f"{arm}.SpeedOverride": double(100.0),
+            f"{task}.TaskProgramLoaded": boolean(state != "off"),
+            f"{task}.TaskProgramName": string("DEMO"),
+            f"{safety}.OperationalMode": int32(3),
+            f"{safety}.EmergencyStop": boolean(False),
+            f"{safety}.ProtectiveStop": boolean(state == "fault"),
+            f"{self._paths['controller']}.ParameterSet.TotalEnergyConsumption": double(
+                whole_wh(self.machine) / WH_PER_KWH
             ),
         }
 
     def served(self) -> Served:
-        return Served(self.machine.state, _wh(self.machine) / _WH_PER_KWH, None)
+        return Served(self.machine.state, whole_wh(self.machine) / WH_PER_KWH, None)
 
 
-def _own(name: str) -> ua.QualifiedName:
+def own_name(name: str) -> ua.QualifiedName:
+    """A browse name in the server's own namespace."""
     return ua.QualifiedName(name, 1)
 
 
-def _wh(machine: Machine) -> int:
+def whole_wh(machine: Machine) -> int:
     """Whole watt-hours: what a meter counts, and what the interval record can hold exactly."""
-    return int(machine.energy_kwh * _WH_PER_KWH)
+    return int(machine.energy_kwh * WH_PER_KWH)
 
 
-def _text(value: str) -> ua.Variant:
+def text(value: str) -> ua.Variant:
+    """A LocalizedText."""
     return ua.Variant(ua.LocalizedText(value), ua.VariantType.LocalizedText)
 
 
-def _string(value: str) -> ua.Variant:
+def string(value: str) -> ua.Variant:
+    """A String."""
     return ua.Variant(value, ua.VariantType.String)
 
 
-def _uint32(value: int) -> ua.Variant:
+def uint32(value: int) -> ua.Variant:
+    """A UInt32."""
     return ua.Variant(value, ua.VariantType.UInt32)
 
 
-def _double(value: float) -> ua.Variant:
+def double(value: float) -> ua.Variant:
+    """A Double."""
     return ua.Variant(float(value), ua.VariantType.Double)
 
 
-def _boolean(value: Any) -> ua.Variant:
+def int32(value: int) -> ua.Variant:
+    """An Int32, as which enumerations travel."""
+    return ua.Variant(value, ua.VariantType.Int32)
+
+
+def boolean(value: Any) -> ua.Variant:
+    """A Boolean."""
     return ua.Variant(bool(value), ua.VariantType.Boolean)

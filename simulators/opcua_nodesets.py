@@ -4,7 +4,7 @@ The files come from the npm package node-opcua-nodesets, which `npm ci --prefix 
 puts in place; they are loaded, never copied. asyncua's own importer adds references that the files do
 not have (a property hangs below its parent by HasComponent as well) and refuses DI's design-tool nodes,
 so the files are read here: nodes, attributes, values, and exactly the references of the file with
-their inverses.
+their inverses. The types of injection moulding machines are in no such package and are built by hand.
 
 Reading takes seconds, most of it asyncua's standard address space; so the result is kept as one file
 per version of package and asyncua, with one pickle per node that is opened when the node is first used.
@@ -32,6 +32,8 @@ from asyncua import ua
 from asyncua.server.address_space import AddressSpace, NodeData, NodeManagementService
 from asyncua.server.standard_address_space import standard_address_space
 
+from simulators.opcua_moulding_types import add_types
+
 _log = logging.getLogger(__name__)
 
 PACKAGE: Final = Path(__file__).parent / "nodesets" / "node_modules" / "node-opcua-nodesets"
@@ -56,7 +58,7 @@ ROBOTICS: Final = UA + "Robotics/"
 APPLICATION_URI: Final = "urn:plantpulse:simulator:opcua"
 """Namespace 1 of every server is its own application (OPC 10000-5, 6.3.1)."""
 
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 """Raise when what the kept file holds changes its shape."""
 _XML: Final = "{http://opcfoundation.org/UA/2011/03/UANodeSet.xsd}"
 _SUBTYPE: Final = ua.NodeId(ua.ObjectIds.HasSubtype)
@@ -219,6 +221,7 @@ def _build(package: Path, vendor_namespaces: tuple[str, ...]) -> TypeSpace:
                 f" / Cannot read {path} ({error}). Run again: npm ci --prefix simulators/nodesets"
             ) from error
         _Nodeset(root, namespaces).add_to(service)
+    add_types(service, namespaces)
     for node in space._nodes.values():  # no method of a type can be called; functions cannot be pickled
         node.call = None
     pickles = {nodeid: pickle.dumps(node, pickle.HIGHEST_PROTOCOL) for nodeid, node in space._nodes.items()}

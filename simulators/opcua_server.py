@@ -12,146 +12,34 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from asyncua import Server, ua
 from asyncua.common.callback import CallbackType
-from asyncua.common.utils import ServiceError
-from asyncua.server.address_space import MethodService
-from asyncua.server.internal_server import InternalServer
-from asyncua.server.internal_session import InternalSession
-from asyncua.server.user_managers import User, UserRole
 
 from simulators.ledger import Ledger
 from simulators.opcua_faces import CncFace, Face, RobotFace
 from simulators.opcua_instances import Instances
+from simulators.opcua_moulding_face import MouldingFace
 from simulators.opcua_nodesets import APPLICATION_URI, TypeSpace, type_space
 from simulators.opcua_security import OPEN, Security, secure
-from simulators.opcua_subscriptions import NO_LIMITS, Attributes, Faults, ServerLimits, Subscriptions, View
+from simulators.opcua_subscriptions import NO_LIMITS, Faults, ServerLimits, Subscriptions
+from simulators.opcua_typed_server import delete_node, listening_port, stop_server, typed_server
 from simulators.physics import Machine
 
-_FACES: Final = {"cnc": CncFace, "robot": RobotFace}
+_FACES: Final[dict[str, Callable[[Machine, Instances, TypeSpace], Face]]] = {
+    "cnc": CncFace,
+    "robot": RobotFace,
+    "moulding": MouldingFace,
+}
 _OWN_NAMESPACE: Final = 1
-_ANONYMOUS: Final = User(role=UserRole.Anonymous)
 _UNPLUGGED: Final = ua.StatusCode(ua.StatusCodes.BadNoCommunication)
-
-
-class _CountingMethods(MethodService):  # type: ignore[misc]  # asyncua is not checked
-    """Answers calls as asyncua does, and counts them."""
-
-    calls = 0
-
-    async def call(self, methods: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
-        self.calls += len(methods)
-        return list(await super().call(methods))
-
-
-class _TypedServer(InternalServer):  # type: ignore[misc]  # asyncua is not checked
-    """asyncua's server over a type space instead of its standard address space alone."""
-
-    def __init__(self, types: TypeSpace, limits: ServerLimits, faults: Faults) -> None:
-        super().__init__()
-        self._types, self._limits, self._faults = types, limits, faults
-        self.sessions_asked_at_s: list[float] = []
-        """When clients asked for a session (monotonic)."""
-        self.method_service = _CountingMethods(self.aspace)
-        self.attribute_service = Attributes(self.aspace, limits)
-        self.view_service = View(self.aspace, limits)
-        self.subscription_service = Subscriptions(self.aspace, self, limits, faults)
-        self.isession.subscription_service = self.subscription_service
-        self.hidden_policies: set[str] = set()
-
-    def create_session(self, name: str, user: User = _ANONYMOUS, external: bool = False) -> InternalSession:
-        """A session, whose own answer nobody in between can change. Raises ServiceError for one too many."""
-        if external:
-            self.sessions_asked_at_s.append(time.monotonic())
-            full = self._limits.sessions and len(self._external_sessions) >= self._limits.sessions
-            if full or self._faults.refuses_sessions:
-                raise ServiceError(ua.StatusCodes.BadTooManySessions)
-        session = super().create_session(name, user, external)
-        session.get_endpoints = super().get_endpoints
-        return session
-
-    async def get_endpoints(
-        self, params: ua.GetEndpointsParameters | None = None, sockname: tuple[str, int] | None = None
-    ) -> list[ua.EndpointDescription]:
-        """What discovery says: without what somebody in between has removed."""
-        endpoints = await super().get_endpoints(params, sockname)
-        return [e for e in endpoints if e.SecurityPolicyUri.rpartition("#")[2] not in self.hidden_policies]
-
-    async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
-        # asyncua keeps its nodes in this mapping; its own lazily loaded shelf is put here the same way
-        self.aspace._nodes = self._types.nodes()
-
-
-async def typed_server(
-    types: TypeSpace, port: int, *, limits: ServerLimits = NO_LIMITS, faults: Faults | None = None
-) -> Server:
-    """A server with the types of the companion specifications on 127.0.0.1, not yet started.
-
-    Security policy None, anonymous, until `secure` says otherwise. With port 0, `listening_port` tells
-    the port once it is started.
-    """
-    server = Server(iserver=_TypedServer(types, limits, faults or Faults()))
-    await server.init()
-    await _describe(server, limits)
-    await server.set_application_uri(APPLICATION_URI)
-    await server.nodes.namespace_array.write_value(list(types.namespaces))
-    server.set_server_name("PlantPulse simulator")
-    await secure(server, OPEN, APPLICATION_URI)
-    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
-    return server
-
-
-async def _describe(server: Server, limits: ServerLimits) -> None:
-    """Who made the server, and, where it reports them, its limits."""
-    said: dict[int, tuple[Any, Any]] = {
-        ua.ObjectIds.Server_ServerStatus_BuildInfo_ManufacturerName: (limits.maker, ua.VariantType.String),
-        ua.ObjectIds.Server_ServerStatus_BuildInfo_ProductName: (limits.product, ua.VariantType.String),
-    }
-    if limits.reports:
-        base = "Server_ServerCapabilities_OperationLimits_"
-        for name, limit in (
-            ("MaxMonitoredItemsPerCall", limits.items_per_request),
-            ("MaxNodesPerRead", limits.nodes_per_read),
-            ("MaxNodesPerBrowse", limits.nodes_per_browse),
-        ):
-            said[getattr(ua.ObjectIds, base + name)] = (limit, ua.VariantType.UInt32)
-    for node, (value, kind) in said.items():
-        given = ua.DataValue(ua.Variant(value, kind))
-        written = await server.iserver.aspace.write_attribute_value(ua.NodeId(node), ua.AttributeIds.Value, given)
-        written.check()
-
-
-def listening_port(server: Server) -> int:
-    """The port of a started server, which from now on its endpoints say too."""
-    port = int(server.bserver._server.sockets[0].getsockname()[1])
-    for endpoint in server.iserver.endpoints:  # announced with port 0 until the socket knew better
-        endpoint.EndpointUrl = f"opc.tcp://127.0.0.1:{port}"
-    return port
-
-
-async def stop_server(server: Server) -> None:
-    """Stop a server at once: asyncua's own stop waits for the next tick of its clock."""
-    clock, server.iserver.time_task = server.iserver.time_task, None
-    if clock is not None:
-        clock.cancel()
-        await asyncio.wait({clock})
-    await server.stop()
-
-
-async def delete_node(server: Server, node: ua.NodeId) -> None:
-    """Take a node away, leaving what refers to it: asyncua would look through the whole address space."""
-    item = ua.DeleteNodesItem(NodeId=node, DeleteTargetReferences=False)
-    (status,) = await server.iserver.isession.delete_nodes(ua.DeleteNodesParameters(NodesToDelete=[item]))
-    status.check()
 
 
 class OpcuaMachines:
     """Machines on one OPC UA server.
 
-    Parameters: `machines` of kind cnc or robot, `ledger` of what is served (kWh, pieces), `port`
+    Parameters: `machines` of kind cnc, robot or moulding, `ledger` of what is served (kWh, pieces), `port`
     (0: a free one), `period_s` between updates, `vendor_namespaces` registered before the companion
     specifications' (so that indices differ from server to server, as they do in the field), `now_s`
     the machines' clock (s UTC), `security` of the server (by default policy None, anonymous), `limits`
@@ -203,6 +91,12 @@ class OpcuaMachines:
         """Writes and method calls that clients have sent: a collector sends none."""
         calls = self._server.iserver.method_service.calls if self._server is not None else 0
         return self._writes + int(calls)
+
+    @property
+    def asked(self) -> set[str]:
+        """Paths of this server's own nodes whose value clients have read or monitored since the start."""
+        nodes = self._server.iserver.asked if self._server is not None else ()
+        return {str(node.Identifier) for node in nodes if node.NamespaceIndex == _OWN_NAMESPACE}
 
     @property
     def sessions(self) -> int:
@@ -291,6 +185,17 @@ class OpcuaMachines:
         if server is not None:
             await stop_server(server)
 
+    async def restart(self, vendor_namespaces: Sequence[str] | None = None) -> None:
+        """Stop and start on the same port, other `vendor_namespaces` before the others where they are given."""
+        await self.stop()
+        if vendor_namespaces:
+            self._vendor_namespaces = tuple(vendor_namespaces)
+        await self.start()
+
+    def machine(self, machine_id: str) -> Machine:
+        """One of its machines. Raises KeyError."""
+        return {m.id: m for m in self._machines}[machine_id]
+
     async def unplug(self, machine_id: str) -> None:
         """Cut one machine off its server: its live nodes turn BadNoCommunication. Raises KeyError."""
         face = self._faces[machine_id]
@@ -332,9 +237,13 @@ class OpcuaMachines:
     async def _update(self) -> None:
         while True:
             await asyncio.sleep(self._period_s)
-            at_s = self._now_s()
-            for machine_id in self._faces:
-                await self._serve(machine_id, at_s)
+            await self.serve()
+
+    async def serve(self) -> None:
+        """Bring every machine to the present and write what changed, now instead of at the next period."""
+        at_s = self._now_s()
+        for machine_id in self._faces:
+            await self._serve(machine_id, at_s)
 
     async def _serve(self, machine_id: str, at_s: float) -> None:
         """Advance a machine, unplugged or not, and write what of it changed."""
@@ -353,7 +262,7 @@ class OpcuaMachines:
     async def _write(self, values: dict[ua.NodeId, ua.Variant], status: ua.StatusCode, at_s: float) -> None:
         if self._server is None:
             return
-        moment = datetime.fromtimestamp(at_s, UTC)
+        moment = datetime.fromtimestamp(at_s + self.faults.clock_ahead_s, UTC)
         for node, variant in values.items():
             value = ua.DataValue(variant, status, SourceTimestamp=moment, ServerTimestamp=moment)
             written = await self._server.iserver.aspace.write_attribute_value(node, ua.AttributeIds.Value, value)

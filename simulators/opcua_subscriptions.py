@@ -83,6 +83,10 @@ class Faults:
     is_silent: bool = False
     """Connections and sessions live, and no subscription publishes any more."""
     refuses_sessions: bool = False
+    answers_after_s: float = 0.0
+    """So long it thinks before it answers a read, a browse and a request to monitor."""
+    clock_ahead_s: float = 0.0
+    """The machines' source timestamps run ahead of their clock by so much."""
     swallows: int = 0
     """So many publications with data are not sent; a Republish still has them."""
     loses: int = 0

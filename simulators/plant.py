@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import stat
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any, Final, Protocol
 from simulators.broker import Mosquitto
 from simulators.history import history_span
 from simulators.ledger import Ledger
+from simulators.orders import OrderError
 from simulators.physics import Machine
 from simulators.scenario import Scenario
 
@@ -38,7 +37,7 @@ class _Station(Protocol):
     async def plug(self, machine_id: str) -> None: ...
 
 
-class PlantError(Exception):
+class PlantError(OrderError):
     """An order that the plant cannot follow, in Chinese and English."""
 
 
@@ -195,36 +194,3 @@ def write_endpoints(plant: SimulatedPlant, path: Path) -> None:
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(json.dumps(plant.endpoints(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, path)
-
-
-async def obey_lines(plant: SimulatedPlant, stop: asyncio.Event) -> None:
-    """Obey orders on standard input until `stop`; its end only ends the orders, not the plant."""
-    if not _can_give_orders():
-        return
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    try:
-        while not stop.is_set():
-            line = await reader.readline()
-            if not line:
-                return
-            if not line.strip():
-                continue
-            try:
-                answer = await plant.obey(line.decode(errors="replace"))
-            except (PlantError, OSError) as error:
-                answer = {"error": str(error)}
-            sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
-    finally:
-        transport.close()
-
-
-def _can_give_orders() -> bool:
-    """Whether standard input is a pipe, a socket or a terminal, and not closed, a file or /dev/null."""
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or sys.stdin.isatty()

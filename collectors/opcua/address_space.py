@@ -17,22 +17,32 @@ MOST_NODES: Final = 5_000
 
 NOT_ENTERED: Final = frozenset(
     {
-        "ActiveProgram",
+        "ActiveJob",
         "Equipment",
         "FileSystem",
+        "InjectionUnits",
+        "JobInPreparation",
         "JobManagement",
         "MethodSet",
-        "Notification",
+        "Moulds",
         "Prognoses",
+        "ProductionDatasetManagement",
         "ProductionPlan",
         "Programs",
         "ResultManagement",
         "Software",
         "Tools",
+        "Users",
         "WorkMasters",
     }
 )
-"""Where programs, tools, jobs and recipes live: a plant's own business, never browsed or read."""
+"""Where programs, tools, jobs, recipes and names of people live: a plant's own business, never browsed or read."""
+ENTERED_FOR: Final = {
+    "ActiveProgram": frozenset({"State"}),
+    "Jobs": frozenset({"ActiveJobValues"}),
+    "Notification": frozenset({"Messages"}),
+}
+"""The same, but for what tells whether the machine works: of these, nothing but the children named here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,8 @@ class AddressSpace:
         most: int = MOST_NODES,
         without: Collection[ua.NodeId] = (),
     ) -> list[Found]:
-        """Everything below a node, nearest first, each node once; neither NOT_ENTERED nor `without` is entered."""
+        """Everything below a node, nearest first, each node once; neither NOT_ENTERED nor `without` is entered,
+        and of what is in ENTERED_FOR only what is named there."""
         found: list[Found] = []
         seen = {root, *without}
         level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(root, ())]
@@ -133,8 +144,11 @@ class AddressSpace:
             references = await self.children([node for node, _ in level])
             following: list[tuple[ua.NodeId, tuple[str, ...]]] = []
             for (_, path), below in zip(level, references, strict=True):
+                only = ENTERED_FOR.get(path[-1]) if path else None
                 for reference in below:
                     name = reference.BrowseName.Name or ""
+                    if only is not None and name not in only:
+                        continue
                     node = _local(reference.NodeId)
                     if node in seen or name in NOT_ENTERED or len(found) >= most:
                         continue

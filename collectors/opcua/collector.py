@@ -18,7 +18,8 @@ from collectors.model import Batch, Clock, Device, LinkError, Proof
 from collectors.opcua.address_space import AddressSpace
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.decode import Changes, Publication, changes_of
-from collectors.opcua.devices import Recognised, describe, device_ids, nothing_to_read, recognise
+from collectors.opcua.device_names import DeviceNames
+from collectors.opcua.devices import Recognised, describe, nothing_to_read, recognise
 from collectors.opcua.errors import lost
 from collectors.opcua.handover import Handover
 from collectors.opcua.health import Health
@@ -77,6 +78,7 @@ class OpcuaCollector:
         self._failed: BaseException | None = None
         self._news = asyncio.Event()
         self._announced: dict[str, Device] = {}
+        self._names = DeviceNames(access.folder)
         self._limits = NO_LIMITS
         self._found: Sequence[Recognised] = ()
         self._watch = Watch(())
@@ -251,7 +253,7 @@ class OpcuaCollector:
         for entry, profile, taken, trouble in found:
             if trouble is not None:
                 self._telling.say(trouble)
-            for device_id, machine in zip(device_ids(entry, taken), taken, strict=True):
+            for device_id, machine in zip(self._names.remember(entry.id, taken), taken, strict=True):
                 device = describe(entry, profile, machine, device_id)
                 watched = Watched(device, machine, profile.liveness_s, profile.subscription.deadband)
                 if self._announced.get(device.id) != device:

@@ -1,8 +1,8 @@
-"""Devices of a server's machines: which entry a machine belongs to, what it is called, how it is announced."""
+"""Devices of a server's machines: which entry a machine belongs to, and how it is announced."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -10,14 +10,17 @@ from collectors.model import Device, Identity, LinkError, Trouble
 from collectors.opcua.address_space import AddressSpace
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.profile import OpcuaProfile
-from collectors.opcua.recognise import Machine, machines, named_nodes
+from collectors.opcua.recognition.find import machines
+from collectors.opcua.recognition.machine import Counted, Machine
+from collectors.opcua.recognition.named import named_nodes
 from metrics.record import Evidence
 
 _MOST_DEVICES_PER_ENTRY: Final = 1_000
 
 
 class Recognised(NamedTuple):
-    """The machines that belong to an entry, and what is wrong where there are none."""
+    """The machines that belong to an entry, each followed by its further counters, and what is wrong where there
+    are none."""
 
     entry: OpcuaEntry
     profile: OpcuaProfile
@@ -36,30 +39,25 @@ async def recognise(space: AddressSpace, entries: Sequence[tuple[OpcuaEntry, Opc
     for entry, profile in entries:
         if profile.recognise == "nodes":
             machine = await named_nodes(space, profile.nodes)
-            found.append(Recognised(entry, profile, [replace(machine, device_class=profile.device_class)]))
+            counted = Counted(profile.carrier, profile.unit, profile.direction)
+            machine = replace(machine, device_class=profile.device_class, counted=counted)
+            found.append(Recognised(entry, profile, [machine]))
             continue
         taken = [m for m in free if not profile.classes or m.device_class in profile.classes]
         free = [m for m in free if m not in taken]
         trouble = None if taken else _nothing(entry, shown)
-        if len(taken) > _MOST_DEVICES_PER_ENTRY:
-            trouble = _too_many(entry, len(taken))
-        found.append(Recognised(entry, profile, taken[:_MOST_DEVICES_PER_ENTRY], trouble))
+        devices = [device for machine in taken for device in (machine, *machine.meters)]
+        if len(devices) > _MOST_DEVICES_PER_ENTRY:
+            trouble = _too_many(entry, len(devices))
+        found.append(Recognised(entry, profile, devices[:_MOST_DEVICES_PER_ENTRY], trouble))
     if not any(recognised.machines for recognised in found):
         nothing = _nothing(entries[0][0], shown)
         raise LinkError(nothing.code, nothing.zh, nothing.en, nothing.next_zh, nothing.next_en)
     return found
 
 
-def device_ids(entry: OpcuaEntry, found: Sequence[Machine]) -> list[str]:
-    """The device id of each machine of an entry: the entry's where there is one, else `id/name`."""
-    if len(found) == 1:
-        return [entry.id]
-    return [f"{entry.id}/{name}" for name in device_names(found)]
-
-
 def describe(entry: OpcuaEntry, profile: OpcuaProfile, machine: Machine, device_id: str) -> Device:
     """The device that a recognised machine is, as it is announced."""
-    energy = machine.counts_energy and profile.recognise == "machines"
     return Device(
         id=device_id,
         entry=entry.id,
@@ -70,9 +68,9 @@ def describe(entry: OpcuaEntry, profile: OpcuaProfile, machine: Machine, device_
         tags=machine.tags,
         liveness_s=profile.liveness_s,
         identity=machine.identity,
-        carrier="electricity" if energy else profile.carrier,
-        unit="kWh" if energy else profile.unit,
-        direction="import" if energy else profile.direction,
+        carrier=machine.counted.carrier,
+        unit=machine.counted.unit,
+        direction=machine.counted.direction,
     )
 
 
@@ -82,35 +80,13 @@ def evidence_of(identity: Identity) -> Evidence:
     return Evidence.SELF_IDENTIFIED if said else Evidence.NATIVE
 
 
-def device_names(found: Sequence[Machine]) -> list[str]:
-    """A name for each machine of one entry: serial, else product URI, else browse path; never an order.
-
-    The first of these that is neither blank nor shared by two machines of the entry; where two share
-    even the browse path, it is followed by the node's identifier.
-    """
-    choices: list[Callable[[Machine], str]] = [
-        lambda m: m.identity.serial,
-        lambda m: m.identity.product_uri,
-        lambda m: m.path,
-        lambda m: f"{m.path}~{m.root.Identifier}",
-    ]
-    names = []
-    for machine in found:
-        for choice in choices:
-            name = choice(machine)
-            if name and sum(choice(other) == name for other in found) == 1:
-                break
-        names.append(name.replace("/", "_"))
-    return names
-
-
 def _too_many(entry: OpcuaEntry, shown: int) -> Trouble:
     most = _MOST_DEVICES_PER_ENTRY
     return Trouble(
         entry.id,
         "opcua.too-many-machines",
-        f"服务器有 {shown} 台机器，一个条目最多 {most} 台，其余没有读取。",
-        f"the server shows {shown} machines; one entry takes {most}, the rest are not read.",
+        f"服务器有 {shown} 台设备（机器和计量点），一个条目最多 {most} 台，其余没有读取。",
+        f"the server shows {shown} devices (machines and meters); one entry takes {most}, the rest are not read.",
         "请用 classes 不同的型号文件分成多个条目。",
         "Split it into several entries with profiles of different classes.",
     )

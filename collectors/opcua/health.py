@@ -62,7 +62,7 @@ class Health:
         alive, awaited = self._watch.alive(), self._watch.awaited()
         for number, watched in enumerate(self._watch.devices):
             device = watched.device.id
-            if alive[number]:
+            if alive[number] and not watched.is_absent:
                 yield Proof(device, at_ns, watched.liveness_s)
                 if watched.is_down:
                     watched.is_down = False
@@ -70,7 +70,7 @@ class Health:
             elif not watched.is_down and not awaited[number]:
                 watched.is_down = True
                 yield Proof(device, at_ns, 0.0)
-                self._telling.say(words.all_bad(device))
+                self._telling.say(words.absent(device) if watched.is_absent else words.all_bad(device))
         for device, since_ns in list(self._overflowed.items()):
             if at_ns - since_ns > _OVERFLOW_SHOWN_NS:
                 del self._overflowed[device]

@@ -15,10 +15,12 @@ from collectors.findings import Found, ToolReading
 from collectors.model import Clock, ConfigError, Quality, Trouble
 from collectors.opcua.address_space import AddressSpace
 from collectors.opcua.config import BEST, OpcuaEntry
-from collectors.opcua.devices import device_ids, device_names, evidence_of, recognise
+from collectors.opcua.device_names import DeviceNames, device_names
+from collectors.opcua.devices import evidence_of, recognise
 from collectors.opcua.factory import access_to
 from collectors.opcua.profile import OpcuaProfile
-from collectors.opcua.recognise import Machine, machines
+from collectors.opcua.recognition.find import machines
+from collectors.opcua.recognition.machine import Machine
 from collectors.opcua.security.login import Login
 from collectors.opcua.security.opening import Access
 from collectors.opcua.session import Session, quieten_asyncua, wrapped
@@ -33,7 +35,7 @@ MOST_BROWSED: Final = 2_000
 _NOT_SHOWN: Final = (ua.NodeId(ua.ObjectIds.Server),)
 """What every server says of itself: hundreds of nodes before the machine's first."""
 
-_PROFILE_OF_CLASS = {"cnc": "opcua-machinetool", "robot": "opcua-robotics"}
+_PROFILE_OF_CLASS = {"cnc": "opcua-machinetool", "robot": "opcua-robotics", "injection-moulding": "opcua-imm2mes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ async def read_once(
     access = access_to([entry], state_folder, looking=True)
     async with _space(entry.address, seconds, access, clock, say) as space:
         (recognised,) = await recognise(space, [(entry, profile)])
-        for device_id, machine in zip(device_ids(entry, recognised.machines), recognised.machines, strict=True):
+        names = DeviceNames(state_folder)
+        for device_id, machine in zip(names.ids(entry.id, recognised.machines), recognised.machines, strict=True):
             prefix = "" if device_id == entry.id else device_id.removeprefix(f"{entry.id}/") + "/"
             values = await space.read([item.node for item in machine.items])
             readings.extend(_readings(prefix, machine, values, clock()))

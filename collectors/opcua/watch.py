@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from collectors.model import Device, Quality
 from collectors.opcua.decode import Changes
 from collectors.opcua.inbox import Chunk, together
-from collectors.opcua.recognise import Item, Machine
+from collectors.opcua.recognition.machine import Item, Machine
 from collectors.opcua.subscription import Deadband, Wanted
 from collectors.opcua.values import AS_IT_IS, BAD_BIT, NAN, OVERFLOW_BITS, UNCERTAIN_BIT, converted, scale_of
 
@@ -64,6 +64,12 @@ class Watched:
 
     def __post_init__(self) -> None:
         self.inputs = [_Input() for _ in range(self.machine.slots)]
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether its server says that the machine is not connected to it."""
+        slot = self.machine.absent_slot
+        return slot is not None and self.inputs[slot].value == 0
 
 
 class Taken(NamedTuple):

@@ -41,6 +41,18 @@ def all_bad(device: str) -> Trouble:
     )
 
 
+def absent(device: str) -> Trouble:
+    """The server says that the machine is not connected to it."""
+    return Trouble(
+        device,
+        ALL_BAD,
+        "服务器在线，但它说这台机器没有连接（IsPresent 为假）。",
+        "the server is there, and says that this machine is not connected to it (IsPresent is false).",
+        "请检查服务器与机器之间的连接和机器电源。",
+        "Check the link between server and machine, and the machine's power.",
+    )
+
+
 def overflowed(device: str, paths: Sequence[str], queue: int) -> Trouble:
     """The server threw values away before we fetched them."""
     listed = ", ".join(paths[:_SHOWN]) + (" …" if len(paths) > _SHOWN else "")

@@ -22,8 +22,8 @@ from collectors.opcua.collector import OpcuaCollector
 from collectors.opcua.config import OpcuaEntry
 from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.session import quieten_asyncua
+from simulators.opcua_load import NAMESPACE, STEP, name
 from tests.benchmarks.measure import Line, at_most, ratio_at_most
-from tests.benchmarks.opcua_peer import NAMESPACE, STEP, name
 from tests.collectors.opcua.relay import cuttable
 
 VARIABLES = 5_000
@@ -62,7 +62,7 @@ def opcua_recover(*, long: bool) -> Iterator[Line]:
 
 @contextmanager
 def _peer(variables: int, period_s: float) -> Iterator[int]:
-    command = [sys.executable, "-m", "tests.benchmarks.opcua_peer", str(variables), str(period_s)]
+    command = [sys.executable, "-m", "simulators.opcua_load", str(variables), str(period_s)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
         assert peer.stdout is not None
         assert peer.stdin is not None

@@ -17,8 +17,9 @@ from collectors.opcua.profile import OpcuaProfile
 from collectors.opcua.session import quieten_asyncua
 from simulators.ledger import Ledger
 from simulators.opcua_nodesets import TypeSpace, type_space
-from simulators.opcua_server import OpcuaMachines, listening_port, stop_server, typed_server
+from simulators.opcua_server import OpcuaMachines
 from simulators.opcua_subscriptions import NO_LIMITS, Faults, ServerLimits
+from simulators.opcua_typed_server import listening_port, stop_server, typed_server
 from simulators.physics import Machine
 
 quieten_asyncua()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from asyncua import Server, ua
 from collectors.model import ConfigError, Identity, LinkError, Role
 from collectors.opcua import tools
 from collectors.opcua.collector import OpcuaCollector
-from collectors.opcua.devices import device_names
-from collectors.opcua.recognise import Machine as Recognised
 from metrics.record import Evidence, MachineState
 from simulators.opcua_instances import Instances
 from simulators.opcua_nodesets import MACHINE_TOOL, MACHINERY, type_space
@@ -31,18 +28,18 @@ from tests.collectors.opcua.plants import (
 from tests.collectors.opcua.secured import Told
 
 
-async def test_several_machines_on_one_server_are_several_devices_named_by_serial() -> None:
+async def test_several_machines_on_one_server_are_several_devices_named_by_product_uri() -> None:
     async with (
         serving(machine("cnc-1"), machine("cnc-2"), machine("robot-1", "robot")) as plant,
         watching(collector(plant.address)) as seen,
     ):
         await seen.until(lambda s: len(s.samples) == 3)
         assert {d: v.device_class for d, v in seen.devices.items()} == {
-            "cell/SN-cnc-1": "cnc",
-            "cell/SN-cnc-2": "cnc",
-            "cell/SN-robot-1": "robot",
+            "cell/urn:test:cnc-1": "cnc",
+            "cell/urn:test:cnc-2": "cnc",
+            "cell/urn:test:robot-1": "robot",
         }
-        first = seen.devices["cell/SN-cnc-1"]
+        first = seen.devices["cell/urn:test:cnc-1"]
         assert first.identity == Identity("示例数控", "VMC-850", "SN-cnc-1", "urn:test:cnc-1")
         assert first.evidence is Evidence.SELF_IDENTIFIED
         assert (first.entry, first.carrier, first.unit, first.direction) == ("cell", "electricity", "kWh", "import")
@@ -52,7 +49,7 @@ async def test_several_machines_on_one_server_are_several_devices_named_by_seria
             ("power", Role.POWER, "kW", None),
             ("parts", Role.PARTS, "1", 2.0**32),
         ]
-        robot = seen.devices["cell/SN-robot-1"]
+        robot = seen.devices["cell/urn:test:robot-1"]
         assert [t.role for t in robot.tags] == [Role.STATE, Role.QUANTITY]
         assert robot.identity.manufacturer == "示例数控"
 
@@ -71,10 +68,10 @@ async def test_units_are_those_of_the_vocabulary_whatever_the_server_counts_in()
         still.hold()
     async with serving(cnc, robot) as plant, watching(collector(plant.address)) as seen:
         await seen.until(lambda s: len(s.samples) == 2)
-        assert seen.latest("cell/SN-cnc-1", "energy_import") == int(cnc.energy_kwh * 1000) / 1000
-        assert seen.latest("cell/SN-cnc-1", "power") == pytest.approx(cnc.power_kw, abs=1e-3)
-        assert seen.latest("cell/SN-cnc-1", "parts") == cnc.parts
-        assert seen.latest("cell/SN-robot-1", "energy_import") == int(robot.energy_kwh * 1000) / 1000
+        assert seen.latest("cell/urn:test:cnc-1", "energy_import") == int(cnc.energy_kwh * 1000) / 1000
+        assert seen.latest("cell/urn:test:cnc-1", "power") == pytest.approx(cnc.power_kw, abs=1e-3)
+        assert seen.latest("cell/urn:test:cnc-1", "parts") == cnc.parts
+        assert seen.latest("cell/urn:test:robot-1", "energy_import") == int(robot.energy_kwh * 1000) / 1000
 
 
 async def test_namespaces_are_found_by_uri_wherever_the_server_has_them() -> None:
@@ -115,71 +112,6 @@ async def test_a_subtype_of_a_machine_tool_is_a_machine_tool_and_a_plain_machine
             assert press.device_class == "machine"
             assert press.evidence is Evidence.NATIVE
             assert {t.code for t in seen.troubles if t.subject == press.id} == {"opcua.nothing-to-read"}
-
-
-async def test_a_server_that_gives_only_the_state_s_id_is_read_by_id() -> None:
-    types = type_space()
-    async with plain_server(types) as (server, address):
-        instances = Instances(server.iserver.aspace, 1)
-        machinery = types.index(MACHINERY)
-        wanted = frozenset({"MachineryBuildingBlocks", "MachineryBuildingBlocks.MachineryItemState"})
-        instances.create(
-            "mill",
-            ua.NodeId(13, types.index(MACHINE_TOOL)),
-            below=ua.NodeId(1001, machinery),
-            name=ua.QualifiedName("mill", 1),
-            wanted=wanted,
-        )
-        state = server.get_node(ua.NodeId("mill.MachineryBuildingBlocks.MachineryItemState.CurrentState.Id", 1))
-        await state.write_value(ua.Variant(ua.NodeId(5004, machinery), ua.VariantType.NodeId))
-        async with watching(collector(address())) as seen:
-            await seen.until(lambda s: "cell" in s.samples)
-            assert seen.latest("cell", "state") == MachineState.FAULT
-            await state.write_value(ua.Variant(ua.NodeId(5006, machinery), ua.VariantType.NodeId))
-            await seen.until(lambda s: s.latest("cell", "state") == MachineState.RUNNING)
-
-
-async def test_without_item_state_the_channels_say_the_state() -> None:
-    types = type_space()
-    async with plain_server(types) as (server, address):
-        instances = Instances(server.iserver.aspace, 1)
-        tool = types.index(MACHINE_TOOL)
-        below = ua.NodeId(1001, types.index(MACHINERY))
-        instances.create("mill", ua.NodeId(13, tool), below=below, name=ua.QualifiedName("mill", 1))
-        for number in (1, 2):
-            instances.create(
-                f"mill.Monitoring.Channel{number}",
-                ua.NodeId(16, tool),
-                below=ua.NodeId("mill.Monitoring", 1),
-                name=ua.QualifiedName(f"Channel{number}", 1),
-            )
-        channels = [server.get_node(ua.NodeId(f"mill.Monitoring.Channel{n}.ChannelState", 1)) for n in (1, 2)]
-        for channel in channels:
-            await channel.write_value(ua.Variant(2, ua.VariantType.Int32))
-        async with watching(collector(address())) as seen:
-            await seen.until(lambda s: "cell" in s.samples)
-            assert seen.latest("cell", "state") == MachineState.IDLE
-            await channels[1].write_value(ua.Variant(0, ua.VariantType.Int32))
-            await seen.until(lambda s: s.latest("cell", "state") == MachineState.RUNNING)
-
-
-async def test_two_energy_meters_without_a_main_one_are_not_guessed_between() -> None:
-    types = type_space()
-    async with plain_server(types) as (server, address):
-        await _add_machine(server, "mill", ua.NodeId(13, types.index(MACHINE_TOOL)), serial="M-1")
-        instances = Instances(server.iserver.aspace, 1)
-        for part in ("Spindle", "Coolant"):
-            folder = instances.folder(f"mill.{part}", below=ua.NodeId("mill", 1), name=ua.QualifiedName(part, 1))
-            instances.variable(
-                f"mill.{part}.Energy",
-                below=folder,
-                name=ua.QualifiedName("AcActiveEnergyTotalImportHp", 1),
-                data_type=ua.ObjectIds.Double,
-            )
-        async with watching(collector(address())) as seen:
-            await seen.until(lambda s: bool(s.troubles))
-            assert seen.devices["cell"].tag_index(Role.QUANTITY) is None
-            assert next(t.code for t in seen.troubles if t.subject == "cell") == "opcua.several-meters"
 
 
 async def test_a_plc_is_read_by_the_names_that_its_profile_gives() -> None:
@@ -227,19 +159,12 @@ async def test_a_server_without_machines_says_what_to_do() -> None:
         assert "browse" in failure.value.next_en
 
 
-async def test_programs_are_neither_browsed_nor_read(tmp_path: Path) -> None:
-    async with serving(machine("cnc-1"), machine("robot-1", "robot")) as plant:
-        paths = [node.path for node in await tools.browse(plant.address, time.time_ns, tmp_path, Told())]
-        assert "Machines/cnc-1/Identification/SerialNumber" in paths
-        assert not [p for p in paths if "Program/" in p or p.endswith(("Equipment", "Notification", "Tools"))]
-
-
 async def test_scan_names_every_machine_and_the_profile_that_fits(tmp_path: Path) -> None:
     async with serving(machine("cnc-1"), machine("robot-1", "robot")) as plant:
         found = await tools.scan(plant.address, 10, time.time_ns, tmp_path, Told())
     assert [(f.name, f.device_class, f.profile, f.evidence) for f in found] == [
-        ("SN-cnc-1", "cnc", "opcua-machinetool", Evidence.SELF_IDENTIFIED),
-        ("SN-robot-1", "robot", "opcua-robotics", Evidence.SELF_IDENTIFIED),
+        ("urn:test:cnc-1", "cnc", "opcua-machinetool", Evidence.SELF_IDENTIFIED),
+        ("urn:test:robot-1", "robot", "opcua-robotics", Evidence.SELF_IDENTIFIED),
     ]
 
 
@@ -257,23 +182,6 @@ async def test_read_gives_each_tag_once_with_its_unit_and_the_state_as_a_word(tm
         assert [r.tag for r in only] == ["parts"]
         with pytest.raises(ConfigError, match="energy_import"):
             await tools.read_once(given, ["voltage"], time.time_ns, tmp_path, Told())
-
-
-def test_names_come_from_serial_then_product_uri_then_path_and_never_from_an_order() -> None:
-    def shown(path: str, serial: str, uri: str) -> Recognised:
-        identity = Identity(serial=serial, product_uri=uri)
-        return Recognised(ua.NodeId(path, 1), path, "cnc", identity, (), (), None)
-
-    several = [
-        shown("mill", "", "urn:maker/mill"),
-        shown("lathe", "0000", "urn:x:1"),
-        shown("saw", "0000", ""),
-        shown("drill", "D-7", "urn:x:2"),
-    ]
-    assert device_names(several) == ["urn:maker_mill", "urn:x:1", "saw", "D-7"]
-    assert device_names(several[::-1]) == ["D-7", "saw", "urn:x:1", "urn:maker_mill"]
-    twins = [replace(shown("mill", "", ""), root=ua.NodeId(number, 2)) for number in (71, 72)]
-    assert device_names(twins) == ["mill~71", "mill~72"]
 
 
 async def _add_machine(server: Server, name: str, type_id: ua.NodeId, *, serial: str, identify: bool = True) -> Any:

@@ -14,8 +14,8 @@ from asyncua import Server, ua
 from collectors.model import Quality
 from collectors.opcua.collector import OpcuaCollector
 from collectors.opcua.profile import OpcuaProfile, SubscriptionSettings
-from simulators.opcua_server import delete_node
 from simulators.opcua_subscriptions import MAKES, NO_LIMITS, ServerLimits
+from simulators.opcua_typed_server import delete_node
 from tests.collectors.opcua.plants import (
     Seen,
     collector,
