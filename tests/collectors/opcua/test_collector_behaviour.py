@@ -28,7 +28,7 @@ from tests.collectors.opcua.plants import (
 )
 from tests.collectors.opcua.relay import cuttable
 
-CNC_1, CNC_2, ROBOT = "cell/SN-cnc-1", "cell/SN-cnc-2", "cell/SN-robot-1"
+CNC_1, CNC_2, ROBOT = "cell/urn:test:cnc-1", "cell/urn:test:cnc-2", "cell/urn:test:robot-1"
 
 
 async def test_the_first_values_are_the_state_now_and_the_next_keep_the_machine_s_time() -> None:

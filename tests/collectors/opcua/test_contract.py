@@ -21,7 +21,7 @@ _FEW_ROWS = 60
 
 
 class OpcuaPlant(Plant):
-    devices = ("cell/SN-cnc-1", "cell/SN-cnc-2")
+    devices = ("cell/urn:test:cnc-1", "cell/urn:test:cnc-2")
 
     def __init__(self, server: OpcuaMachines) -> None:
         self._server = server
@@ -42,10 +42,10 @@ class OpcuaPlant(Plant):
         return self.collector_at(f"opc.tcp://127.0.0.1:{port}")
 
     async def unplug(self, device: str) -> None:
-        await self._server.unplug(device.removeprefix("cell/SN-"))
+        await self._server.unplug(device.removeprefix("cell/urn:test:"))
 
     async def plug(self, device: str) -> None:
-        await self._server.plug(device.removeprefix("cell/SN-"))
+        await self._server.plug(device.removeprefix("cell/urn:test:"))
 
     async def cut(self) -> None:
         await self._server.stop()
