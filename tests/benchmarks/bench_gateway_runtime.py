@@ -66,7 +66,10 @@ def end_to_end(*, long: bool) -> Iterator[Line]:
 async def _load(windows: int, *, with_opcua: bool) -> tuple[float, int]:
     """(CPU of the process a sample in us, peak RSS in bytes)."""
     async with _folder() as folder, noting_county() as county:
-        with peer("modbus_peer") as modbus, peer("opcua_peer", str(VARIABLES), "1.0") as opcua:
+        with (
+            peer("tests.benchmarks.modbus_peer") as modbus,
+            peer("simulators.opcua_load", str(VARIABLES), "1.0") as opcua,
+        ):
             devices = modbus_devices(modbus, folder, 10, 100)
             if with_opcua:
                 devices.append(opcua_device(opcua, folder, VARIABLES))
@@ -94,7 +97,7 @@ def idle(*, long: bool) -> Iterator[Line]:
 async def _share(windows: int, *, registers: int) -> tuple[float, float]:
     """(Share of a core, samples a second) of 50 units."""
     async with _folder() as folder, noting_county() as county:
-        with peer("modbus_peer") as modbus:
+        with peer("tests.benchmarks.modbus_peer") as modbus:
             devices = modbus_devices(modbus, folder, DEVICES, registers)
             with running(GatewayProcess(folder, county.url, devices)) as process:
                 samples, cpu_ns, _ = await whole_windows(process, county, windows)
@@ -113,7 +116,7 @@ def card_bytes(*, long: bool) -> Iterator[Line]:
 
 async def _written(seconds: int) -> int:
     async with _folder() as folder, noting_county() as county:
-        with peer("modbus_peer") as modbus:
+        with peer("tests.benchmarks.modbus_peer") as modbus:
             devices = modbus_devices(modbus, folder, DEVICES, 40)
             with running(GatewayProcess(folder, county.url, devices, window_s=60)) as process:
                 await until(lambda: county.taken, 200)
@@ -139,8 +142,8 @@ async def _drain(days: int) -> tuple[float, list[float]]:
     """(Seconds until nothing of the backlog waits, seconds from commit to acknowledgement of live batches)."""
     async with _folder() as folder:
         with (
-            peer("modbus_peer") as modbus,
-            peer("county_peer", str(folder / "county"), "1") as said,
+            peer("tests.benchmarks.modbus_peer") as modbus,
+            peer("tests.benchmarks.county_peer", str(folder / "county"), "1") as said,
         ):
             process = GatewayProcess(
                 folder, f"http://127.0.0.1:{said['port']}", modbus_devices(modbus, folder, DEVICES, 40)
@@ -213,7 +216,7 @@ def resume(*, long: bool) -> Iterator[Line]:
 async def _county_back(times: int) -> list[float]:
     found = []
     async with _folder() as folder, noting_county() as county:
-        with peer("modbus_peer") as modbus:
+        with peer("tests.benchmarks.modbus_peer") as modbus:
             process = GatewayProcess(folder, county.url, modbus_devices(modbus, folder, 10, 40))
             with running(process):
                 await county.until_window((int(time.time()) // WINDOW_S + 1) * WINDOW_S)
@@ -232,7 +235,10 @@ async def _killed(times: int, protocol: str) -> list[float]:
     """Seconds from SIGKILL, with the start that follows at once, to the first sample of the new process."""
     found = []
     async with _folder() as folder, noting_county() as county:
-        with peer("modbus_peer") as modbus, peer("opcua_peer", str(VARIABLES), "1.0") as opcua:
+        with (
+            peer("tests.benchmarks.modbus_peer") as modbus,
+            peer("simulators.opcua_load", str(VARIABLES), "1.0") as opcua,
+        ):
             if protocol == "modbus":
                 devices = modbus_devices(modbus, folder, 10, 100)
             else:

@@ -157,7 +157,7 @@ def modbus_devices(port: int, folder: Path, units: int, registers: int, every_s:
 
 def opcua_device(port: int, folder: Path, variables: int) -> dict[str, Any]:
     """The entry of an OPC UA server with `variables` that all change once a second, and its profile in `folder`."""
-    from tests.benchmarks.opcua_peer import NAMESPACE, name
+    from simulators.opcua_load import NAMESPACE, name
 
     profile = {
         "profile": "load",
@@ -178,9 +178,9 @@ def opcua_device(port: int, folder: Path, variables: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def peer(module: str, *arguments: str) -> Iterator[Any]:
-    """A server as a process of its own, `tests.benchmarks.<module>`: what its first line says, as JSON."""
+    """A server as a process of its own, `python -m module`: what its first line says, as JSON."""
     with subprocess.Popen(
-        [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
