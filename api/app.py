@@ -13,6 +13,7 @@ from api.clock import Clock, SystemClock
 from api.openapi import document
 from api.problems import add_problem_handlers
 from api.routes import enroll, health, indicators, ingest, live, register, session
+from api.routes.ingest_front import CountyApp
 from api.routes.portal import SecurityHeaders, add_portal
 from api.runtime import County
 from api.settings import Settings
@@ -28,7 +29,7 @@ def service_version() -> str:
 
 def describe_app() -> FastAPI:
     """The app with its routes, without a service behind it."""
-    app = FastAPI(
+    app = CountyApp(
         title="PlantPulse 厂脉 county service",
         version="1",
         description="Evidenced digitalisation figures of a county's factories. 县域制造业数字化监测。",
@@ -61,5 +62,4 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.router.lifespan_context = lifespan
     add_portal(app, settings.web_dir)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(ingest.IngestFastPath)
     return app

@@ -48,7 +48,7 @@ class WireError(ValueError):
     """A body that is no valid message: too large, not decodable, wrong version, ragged columns."""
 
 
-class DeviceRef(msgspec.Struct, frozen=True, array_like=True):
+class DeviceRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row of a batch's device table: the device's id and the announcement that describes it."""
 
     id: str

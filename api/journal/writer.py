@@ -102,7 +102,8 @@ class GroupWriter:
 
     def __init__(self, commit: Callable[[list[Waiting]], None]) -> None:
         self._commit = commit
-        self._queue: queue.Queue[Waiting | None] = queue.Queue(_MAX_WAITING)
+        # its limit is kept by `submit`: the queue that has one costs a lock and a wake-up for every batch
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -111,10 +112,9 @@ class GroupWriter:
         """Wait until a batch or an announcement is journalled. Raises JournalError."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Outcome] = loop.create_future()
-        try:
-            self._queue.put_nowait(Waiting(batch, announce, loop, done))
-        except queue.Full:
-            raise JournalBusyError(f"{_MAX_WAITING} batches wait for the journal") from None
+        if self._queue.qsize() >= _MAX_WAITING:
+            raise JournalBusyError(f"{_MAX_WAITING} batches wait for the journal")
+        self._queue.put(Waiting(batch, announce, loop, done))
         return await done
 
     def close(self) -> None:

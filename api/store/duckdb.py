@@ -115,9 +115,10 @@ class DuckDBStore:
             try:
                 cursor.execute("begin")
                 if new:
-                    cursor.executemany(
-                        "insert into series values (?, ?, ?)",
-                        [[n, gateway, device] for (gateway, device), n in new.items()],
+                    # in one statement: a county's 60,000 machines one by one take 10 s
+                    cursor.execute(
+                        "insert into series select unnest(?), unnest(?), unnest(?)",
+                        [list(new.values()), [g for g, _ in new], [d for _, d in new]],
                     )
                 if len(columns["position"]):
                     cursor.register("incoming", columns)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from api.rollup import day_digest
+from api.day_rows import day_digest
 from api.store.port import Append, IntervalStore
 from metrics.days import day_states
 from metrics.record import RECORD_COLUMNS, Records, local_day_start_s

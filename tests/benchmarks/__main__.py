@@ -19,7 +19,7 @@ GROUPS = ("metrics", "collectors", "gateway", "county", "county_influxdb", "port
 MORE_MODULES = {
     "collectors": ("bench_collectors_mqtt", "bench_collectors_modbus", "bench_collectors_opcua"),
     "gateway": ("bench_gateway_runtime",),
-    "county": ("bench_county_answers",),
+    "county": ("bench_county_answers", "bench_county_backlog"),
 }
 """Beyond `bench_<group>`."""
 

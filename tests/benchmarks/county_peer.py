@@ -2,7 +2,7 @@
 
 First line of stdout: its port and the gateways' credentials. Then it answers each line of stdin by one of
 JSON: `cpu` (ns of the process, and of the threads in front of the acknowledgement), `settle` (waits until all
-is in the interval store). It stops when stdin ends.
+is in the interval store), `compute` (waits until the days are computed as well). It stops when stdin ends.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def main(folder: Path, gateways: int) -> None:
         print(json.dumps({"port": listener.getsockname()[1], "credentials": credentials}), flush=True)
         county = app.state.county
         for line in sys.stdin:
-            if line.strip() == "settle":
-                assert county.applier.wait_applied(county.journal.position, 60.0)
+            if line.strip() in ("settle", "compute"):
+                assert county.applier.wait_applied(county.journal.position, 300.0)
+            while line.strip() == "compute" and county.rollup.dirty():
+                time.sleep(0.05)
             print(json.dumps(_cpu()), flush=True)
 
     def obey() -> None:
