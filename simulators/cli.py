@@ -19,7 +19,7 @@ from simulators.gateway_file import write_gateway_file
 from simulators.history import history_span
 from simulators.ledger import Ledger
 from simulators.orders import obey_lines
-from simulators.physics import Machine, PlantMeter
+from simulators.physics import Machine, Pattern, PlantMeter
 from simulators.plant import SimulatedPlant, write_endpoints
 from simulators.register_folder import write_register
 from simulators.scenario import DEFAULT, ScenarioError, load
@@ -39,6 +39,13 @@ HostOption = Annotated[
     str, typer.Option(help="已有的 MQTT 服务器 / host of a broker; empty: one of our own is started")
 ]
 CountOption = Annotated[int, typer.Option(min=1, max=50, help="几台 / how many")]
+RhythmOption = Annotated[
+    Pattern,
+    typer.Option(
+        help="作息：always 全天、状态变化快；two-shifts 两班制、夜间关机、周日停"
+        " / always: every hour, quick changes; two-shifts: breaks, off at night and on Sundays"
+    ),
+]
 SecurityOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -112,52 +119,31 @@ def plant(
     _run(run)
 
 
-@app.command()
-def cnc(
-    port: PortOption = 4840,
-    seed: SeedOption = 1,
-    count: CountOption = 1,
-    security: SecurityOption = None,
-    user: UserOption = "",
-    password_file: PasswordFileOption = None,
-    trusted_clients: TrustedClientsOption = None,
-    certificate_folder: CertificateFolderOption = None,
-) -> None:
-    """数控机床 / CNC machines on one OPC UA server. Orders on standard input: silent, drop, unplug ID …"""
-    how = _security(security, user, password_file, trusted_clients, certificate_folder)
-    _serve_opcua("cnc", port, seed, count, how)
+def _opcua_command(name: str, kind: str, default_port: int, what: str) -> None:
+    """A command that serves machines of a kind on one OPC UA server."""
+
+    def command(
+        port: PortOption = default_port,
+        seed: SeedOption = 1,
+        count: CountOption = 1,
+        rhythm: RhythmOption = "always",
+        security: SecurityOption = None,
+        user: UserOption = "",
+        password_file: PasswordFileOption = None,
+        trusted_clients: TrustedClientsOption = None,
+        certificate_folder: CertificateFolderOption = None,
+    ) -> None:
+        how = _security(security, user, password_file, trusted_clients, certificate_folder)
+        machines = [_machine(f"{name}-{i + 1}", kind, seed, rhythm) for i in range(count)]
+        _serve_opcua(machines, port, how)
+
+    orders = "标准输入可下命令 / Orders on standard input: silent, drop, unplug ID …"
+    app.command(name, help=f"{what} on one OPC UA server. {orders}")(command)
 
 
-@app.command()
-def robot(
-    port: PortOption = 4841,
-    seed: SeedOption = 1,
-    count: CountOption = 1,
-    security: SecurityOption = None,
-    user: UserOption = "",
-    password_file: PasswordFileOption = None,
-    trusted_clients: TrustedClientsOption = None,
-    certificate_folder: CertificateFolderOption = None,
-) -> None:
-    """机器人 / robots on one OPC UA server. Orders on standard input as for cnc."""
-    how = _security(security, user, password_file, trusted_clients, certificate_folder)
-    _serve_opcua("robot", port, seed, count, how)
-
-
-@app.command()
-def imm(
-    port: PortOption = 4842,
-    seed: SeedOption = 1,
-    count: CountOption = 1,
-    security: SecurityOption = None,
-    user: UserOption = "",
-    password_file: PasswordFileOption = None,
-    trusted_clients: TrustedClientsOption = None,
-    certificate_folder: CertificateFolderOption = None,
-) -> None:
-    """注塑机 / injection moulding machines (OPC 40077) on one OPC UA server. Orders on standard input as for cnc."""
-    how = _security(security, user, password_file, trusted_clients, certificate_folder)
-    _serve_opcua("moulding", port, seed, count, how)
+_opcua_command("cnc", "cnc", 4840, "数控机床 / CNC machines")
+_opcua_command("robot", "robot", 4841, "机器人 / robots")
+_opcua_command("imm", "moulding", 4842, "注塑机 / injection moulding machines (OPC 40077)")
 
 
 @app.command("load")
@@ -232,12 +218,13 @@ def sparkplug(
     _publish(make, host, port)
 
 
-def _machine(machine_id: str, kind: str, seed: int) -> Machine:
+def _machine(machine_id: str, kind: str, seed: int, rhythm: Pattern = "always") -> Machine:
     number = f"SIM-{machine_id.upper()}"
     return Machine(
         machine_id,
         kind,
         seed=seed,
+        pattern=rhythm,
         manufacturer="PlantPulse 示例",
         model=f"SIM-{kind}",
         serial=number,
@@ -269,11 +256,9 @@ def _security(
         raise typer.BadParameter(str(error)) from error
 
 
-def _serve_opcua(kind: str, port: int, seed: int, count: int, security: Security) -> None:
+def _serve_opcua(machines: list[Machine], port: int, security: Security) -> None:
     from simulators.opcua_orders import obey
     from simulators.opcua_server import OpcuaMachines
-
-    machines = [_machine(f"{kind}-{i + 1}", kind, seed) for i in range(count)]
 
     async def run(stop: asyncio.Event) -> None:
         server = OpcuaMachines(machines, Ledger(), port=port, security=security)

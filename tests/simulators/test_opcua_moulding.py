@@ -28,7 +28,16 @@ class Clock:
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[OpcuaMachines, Client, Clock, Ledger]]:
     clock, ledger = Clock(), Ledger()
-    imm = Machine("imm-1", "moulding", seed=5, manufacturer="示例", model="IM-1600", serial="SN-7", start_parts=400)
+    imm = Machine(
+        "imm-1",
+        "moulding",
+        seed=5,
+        pattern="two-shifts",
+        manufacturer="示例",
+        model="IM-1600",
+        serial="SN-7",
+        start_parts=400,
+    )
     plant = OpcuaMachines([imm], ledger, period_s=0.02, now_s=clock)
     await plant.start()
     async with Client(plant.address) as client:
@@ -98,7 +107,7 @@ async def test_mode_status_message_counters_and_energy_follow_the_machine(
     plant, client, clock, ledger = served
     machine = plant.machine("imm-1")
     shown: dict[str, tuple[int, int, bool]] = {}
-    for step in range(2_000):
+    for step in range(4_000):
         clock.s = BEGIN_S + step * 60
         await plant.serve()
         if machine.state in shown:
@@ -111,6 +120,6 @@ async def test_mode_status_message_counters_and_energy_follow_the_machine(
         page = ledger.as_dict()["imm-1"]
         assert await value(client, "Jobs.ActiveJobValues.JobPartsCounter") == page["parts"][-1] == machine.parts
         assert await value(client, "Energy.PowerConsumption") == page["quantity"][-1]
-        if len(shown) == 3:
+        if len(shown) == 4:
             break
-    assert shown == {"running": (1, 4, False), "idle": (1, 1, False), "fault": (1, 1, True)}
+    assert shown == {"running": (1, 4, False), "idle": (1, 1, False), "fault": (1, 1, True), "off": (5, 1, False)}

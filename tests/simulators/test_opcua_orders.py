@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator
 
@@ -111,3 +113,30 @@ async def test_a_load_server_has_as_many_variables_as_asked_for_and_changes_them
         await load.stop()
     with pytest.raises(ValueError, match="variables"):
         LoadServer(0, 1.0)
+
+
+async def test_the_command_serves_injection_moulding_machines_and_obeys_on_standard_input() -> None:
+    command = [sys.executable, "-m", "simulators.cli", "imm", "--port", "0", "--count", "2", "--rhythm", "two-shifts"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            address = (await process.stdout.readline()).decode().strip()
+            async with Client(address) as client:
+                serial = client.get_node(ua.NodeId("imm-2.MachineInformation.SerialNumber", 1))
+                assert await serial.read_value() == "SIM-IMM-2"
+                answers = []
+                for order in ("unplug imm-2", "explode"):
+                    process.stdin.write(f"{order}\n".encode())
+                    answers.append(json.loads(await process.stdout.readline()))
+                assert answers[0] == {"ok": "unplug imm-2"}
+                assert "explode" in answers[1]["error"]
+                mode = client.get_node(ua.NodeId("imm-2.MachineStatus.MachineMode", 1))
+                value = await mode.read_data_value(raise_on_bad_status=False)
+                assert value.StatusCode.value == ua.StatusCodes.BadNoCommunication
+    finally:
+        process.terminate()
+        await process.wait()
+    assert process.returncode == 0
