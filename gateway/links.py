@@ -32,7 +32,8 @@ class Link:
 def make_links(config: PlantConfig, clock: Clock, *, looking: bool = False) -> list[Link]:
     """The collectors of every configured entry; imports only the protocols in use.
 
-    `looking`: for a person's tool, which goes without encryption where nothing else is open to it.
+    `looking`: for a person's tool, which goes without encryption where nothing else is open to it, and
+    takes no running gateway's place.
     Raises FileError, ConfigError: before anything is opened.
     """
     links: list[Link] = []

@@ -21,23 +21,34 @@ from collectors.profiles import loader
 
 
 def collectors_for(
-    entries: Sequence[MqttEntry], clock: Clock, profile_folders: Sequence[Path], state_folder: Path
+    entries: Sequence[MqttEntry],
+    clock: Clock,
+    profile_folders: Sequence[Path],
+    state_folder: Path,
+    *,
+    looking: bool = False,
 ) -> list[Collector]:
     """One collector per broker and kind. Nothing is opened. Raises ConfigError, FileError.
 
     `profile_folders` are a site's own, searched before the built-in one; `state_folder` keeps our
-    identity at each broker, so that it keeps our session.
+    identity at each broker, so that it keeps our session. `looking`: for a person's tool beside a running
+    gateway: under a name of its own, in a session that nobody keeps, and never announced as a host.
     """
     collectors: list[Collector] = []
     for address, group in _by_broker(e for e in entries if not e.is_sparkplug):
         sources = [json_source(entry, json_profile(entry, profile_folders)) for entry in group]
+        if looking:
+            settings = settings_of(group, address, new_client_id(), persistent=False)
+            collectors.append(JsonCollector(settings, sources, clock))
+            continue
         memory = SessionMemory.load(state_folder, str(address))
         collectors.append(JsonCollector(settings_of(group, address, memory.client_id), sources, clock, memory))
     for address, group in _by_broker(e for e in entries if e.is_sparkplug):
         nodes = [EdgeNode(entry, sparkplug_profile(entry, profile_folders)) for entry in group]
         settings = settings_of(group, address, new_client_id(), persistent=False)
         _refuse_repeated_nodes(group)
-        collectors.append(SparkplugHost(settings, nodes, clock, _host_id(group)))
+        host_id = _host_id(group)
+        collectors.append(SparkplugHost(settings, nodes, clock, None if looking else host_id))
     return collectors
 
 

@@ -16,7 +16,7 @@ from collectors.model import Clock, ConfigError, Device, Identity, LinkError, Qu
 from collectors.mqtt.addresses import Address, parse
 from collectors.mqtt.config import MqttEntry
 from collectors.mqtt.connection import BrokerConnection, Settings
-from collectors.mqtt.factory import json_profile, settings_of, sparkplug_profile
+from collectors.mqtt.factory import json_profile, json_source, settings_of, sparkplug_profile
 from collectors.mqtt.inbox import Message
 from collectors.mqtt.json_collector import JsonCollector
 from collectors.mqtt.json_device import JsonDevice
@@ -90,7 +90,7 @@ async def read_once(
     *,
     timeout_s: float = READ_TIMEOUT_S,
 ) -> list[ToolReading]:
-    """The latest value of every tag of an entry, or only of `tags`; a Sparkplug device's tags as `device/tag`.
+    """The latest value of every tag of an entry, or only of `tags`; of several devices as `device/tag`.
 
     Waits until all are known, at most `timeout_s`. A Sparkplug node is asked for its births. Raises
     LinkError where nothing came, ConfigError for an unknown tag, FileError.
@@ -161,7 +161,7 @@ def _reader(entry: MqttEntry, clock: Clock, folders: Sequence[Path]) -> Collecto
     settings = settings_of([entry], parse(entry.address), new_client_id(), persistent=False)
     if entry.is_sparkplug:
         return SparkplugHost(settings, [EdgeNode(entry, sparkplug_profile(entry, folders))], clock)
-    return JsonCollector(settings, [JsonDevice(entry, json_profile(entry, folders))], clock)
+    return JsonCollector(settings, [json_source(entry, json_profile(entry, folders))], clock)
 
 
 def _tag_name(device: Device, tag: str) -> str:

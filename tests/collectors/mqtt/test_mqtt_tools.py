@@ -108,6 +108,13 @@ async def test_read_of_a_node_names_its_devices(plant: Mosquitto) -> None:
     assert set(published_by_us(plant)) <= {"spBv1.0/plant/NCMD/assembly"}
 
 
+async def test_read_of_a_wildcard_names_its_devices(plant: Mosquitto) -> None:
+    entry = json_entry("read", plant.address, topic="plant/+/status")
+    [energy] = await read_once(entry, ["edm-1/energy_import"], time.time_ns)
+    assert energy.tag == "edm-1/energy_import"
+    assert isinstance(energy.value, float)
+
+
 async def test_read_of_nothing_says_what_to_check(plant: Mosquitto) -> None:
     with pytest.raises(LinkError) as silent:
         await read_once(json_entry("read", plant.address, topic="no/such"), [], time.time_ns, timeout_s=0.3)
