@@ -129,6 +129,12 @@ class DayBook:
         with self._lock:
             return self._digests(from_day, to_day)[1]
 
+    def digest(self, gateway: str, day: int) -> str:
+        """The digest of a gateway's day states of a local day; empty where it has none."""
+        with self._lock:
+            self._load_index(day, day + 1)
+            return self._index[day].get(gateway, ("", 0))[0]
+
     def tables(self, from_day: int, to_day: int) -> list[DayStates]:
         """Day states of the local days `[from_day, to_day)`, a table each; days without any are left out."""
         with self._lock:
@@ -169,10 +175,13 @@ class DayBook:
             held = self._tokens[from_day, to_day] = (whole, each)
             while len(self._tokens) > _MAX_TOKENS:
                 self._tokens.popitem(last=False)
+        self._tokens.move_to_end((from_day, to_day))
         return held
 
     def _summed(self, from_day: int, to_day: int) -> dict[str, Any]:
         """By gateway a SHA-256 that is not finished, over its digests of the local days `[from_day, to_day)`."""
+        if from_day >= to_day:
+            return {}
         held = self._sums.get((from_day, to_day))
         if held is None:
             sums: dict[str, Any] = defaultdict(hashlib.sha256)
@@ -182,6 +191,7 @@ class DayBook:
             held = self._sums[from_day, to_day] = dict(sums)
             while len(self._sums) > _MAX_SUMS:
                 self._sums.popitem(last=False)
+        self._sums.move_to_end((from_day, to_day))
         return held
 
     def _load_index(self, from_day: int, to_day: int) -> None:

@@ -103,7 +103,7 @@ class GapFinder:
 
     def _watched(self, gateway: str, day: int) -> dict[str, list[Span]] | None:
         """When each device of a gateway was watched on a day; read once as long as the day's states are the same."""
-        digest = self._days.by_gateway(day, day + 1).get(gateway, "")
+        digest = self._days.digest(gateway, day)
 
         def make() -> dict[str, list[Span]]:
             self._read_days += 1

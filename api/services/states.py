@@ -75,7 +75,7 @@ def _meters_of(question: Question, perimeter: MeterPerimeter | AssetPerimeter, d
     key = (perimeter.key, days, _as_of_s(question, days), question.known.at_ns, question.days.token(*days))
 
     def make() -> MeterPeriod:
-        tables = question.days.tables(*days)
+        tables = question.days.tables(*days) if len(perimeter.bindings) else []
         return meter_period(tables, perimeter.bindings, len(perimeter.facts), *days, question.now_s)
 
     return question.sources.memory.once("meters", key, make)
