@@ -12,11 +12,21 @@ from gateway.clock import NS_PER_S
 from gateway.outbox.batches import Batches, BatchState
 from gateway.outbox.database import Database
 from gateway.outbox.gap_notes import GapNotes, gap_of
-from gateway.wire import Ingest, decode
+from gateway.wire import Ingest, decode, records_of
 from metrics.record import DAY_S
 
 GROWTH_DAYS: Final = 1
 """What the last days brought tells how fast the outbox fills."""
+
+
+_THINNED: Final = "thinned"
+_SETTLED_FIRST: Final = "SELECT ordinal, state FROM batches WHERE state != 0 ORDER BY ordinal LIMIT 1"
+_HOUR_S: Final = 3600
+
+
+def _begins_an_hour(message: Ingest) -> bool:
+    """Whether a batch holds the first window of an hour."""
+    return bool((records_of(message).start % _HOUR_S == 0).any())
 
 
 def free_bytes_of(folder: Path) -> int:
@@ -40,7 +50,12 @@ class Limits:
 
 
 class Keeper:
-    """Keeps an outbox within its limits: confirmed batches go first, then the oldest that wait, each told as a gap."""
+    """Keeps an outbox within its limits, each batch that goes unsent told as a gap.
+
+    Confirmed batches go first. Of those that wait the oldest goes first, but what rates need stays longest: the
+    batches of an hour's first window, which show who was connected in that hour and bear the counters' readings, go
+    only when nothing else is left.
+    """
 
     def __init__(self, db: Database, batches: Batches, gaps: GapNotes, limits: Limits) -> None:
         self._db, self._batches, self._gaps, self._limits = db, batches, gaps, limits
@@ -59,10 +74,29 @@ class Keeper:
             self._drop(ordinal, BatchState.UNSENT, "dropped: too old")
         room = self._room(held_before)
         while batches.bytes > room:
-            row = self._db.execute("SELECT ordinal, state FROM batches ORDER BY state = 0, ordinal LIMIT 1").fetchone()
+            row = self._db.execute(_SETTLED_FIRST).fetchone() or self._least_needed()
             if row is None or row[0] == batches.last_ordinal():
                 return
             self._drop(row[0], row[1], "dropped: outbox full")
+
+    def _least_needed(self) -> tuple[int, int] | None:
+        """The oldest batch that waits and holds no first window of an hour; else the oldest of all. (ordinal, state)
+
+        Up to `thinned` only such first windows are left: each batch is looked at once.
+        """
+        thinned = int(self._db.meta(_THINNED) or 0)
+        last = self._batches.last_ordinal()
+        for (ordinal,) in self._db.execute(
+            "SELECT ordinal FROM batches WHERE state = 0 AND ordinal > ? AND ordinal < ? ORDER BY ordinal",
+            (thinned, last),
+        ):
+            if not _begins_an_hour(decode(self._batches.body(ordinal)[0], Ingest)):
+                return ordinal, int(BatchState.UNSENT)
+            self._db.set_meta(_THINNED, ordinal)
+        row: tuple[int, int] | None = self._db.execute(
+            "SELECT ordinal, state FROM batches WHERE state = 0 ORDER BY ordinal LIMIT 1"
+        ).fetchone()
+        return row
 
     def _drop(self, ordinal: int, state: int, reason: str) -> None:
         if state == BatchState.UNSENT:

@@ -139,6 +139,36 @@ def test_the_oldest_go_first_when_the_limit_is_reached_and_each_leaves_a_gap(out
     box.close()
 
 
+def test_what_rates_need_stays_longest_when_the_limit_is_reached(outbox: Outbox) -> None:
+    """The first window of each hour is left: who was connected, and the counters' readings. Then those go as well."""
+    rows, room_for = 200, 8
+    for start in range(1, room_for + 1):
+        outbox.commit([batch(start, rows)], b"c", 1)
+    limit = outbox.depth().size_bytes
+    box = reopened(outbox, bytes=limit)
+
+    def waiting() -> list[int]:
+        found = box.db.execute("SELECT body FROM batches WHERE state = 0 ORDER BY ordinal").fetchall()
+        return [int(records_of(decode(body, Ingest)).start[0]) // 60 for (body,) in found]
+
+    for start in range(room_for + 1, 126):
+        box.commit([batch(start, rows)], b"c", 1)
+    kept = waiting()
+    assert kept[:2] == [60, 120]
+    assert kept[2:] == list(range(126 - len(kept[2:]), 126)), "and the newest minutes"
+    after = [hour * 60 + minute for hour in range(3, 20) for minute in range(3)]
+    for start in after:
+        box.commit([batch(start, rows)], b"c", 1)
+    kept = waiting()
+    hours = [start for start in kept if start % 60 == 0]
+    assert hours == list(range(hours[0], 20 * 60, 60)), "the oldest hours went first"
+    assert hours[0] > 60
+    assert kept[len(hours) :] == [after[-1]]
+    assert box.depth().dropped_batches == 125 + len(after) - len(kept)
+    assert box.depth().size_bytes <= limit
+    box.close()
+
+
 def test_unsent_records_that_are_too_old_are_dropped_and_counted(outbox: Outbox) -> None:
     box = reopened(outbox, unsent_s=10 * DAY_S)
     box.commit([batch(1)], b"c", 0)
