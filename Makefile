@@ -8,7 +8,7 @@ NODESETS := simulators/nodesets
 WEB_SOURCES := $(shell find $(WEB) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help demo test test-long check audit bench bench-long figures locks openapi docs format setup-demo setup-test clean
+.PHONY: help demo test test-long check audit bench bench-long soak figures locks openapi docs format setup-demo setup-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -78,6 +78,10 @@ check: .venv/dev.stamp $(WEB)/node_modules/.stamp ## format, lint, types, import
 
 audit: .venv/dev.stamp $(WEB)/node_modules/.stamp ## known vulnerabilities of every dependency (needs the internet)
 	$(BIN)/python deploy/checks/audit.py
+
+HOURS ?= 72
+soak: setup-test ## a plant, its gateway and a county for HOURS=72, one JSON object an hour: memory slope, descriptors, losses
+	$(BIN)/python -m tests.soak --hours $(HOURS)
 
 figures: .venv/dev.stamp ## the definitions' behaviour, drawn into docs/images/figures
 	$(BIN)/python -m tests.figures

@@ -164,6 +164,6 @@ class InfluxSink:
             "output_server_failed",
             f"{where} 应答 {status}：{said}",
             f"{where} answered {status}: {said}",
-            "请检查 InfluxDB 的磁盘是否已满、负载和日志。",
-            "Check whether InfluxDB's disk is full, its load and its log.",
+            "请检查 InfluxDB 的磁盘是否已满（1.x 腾出空间后要重启它）、负载和日志。",
+            "Check whether InfluxDB's disk is full (a 1.x needs a restart once there is space), its load and its log.",
         )

@@ -15,6 +15,7 @@ import yaml
 
 from collectors.strict_yaml import FileError
 from gateway import applied
+from gateway.bundle.secrets import secrets_of
 from gateway.config import PlantConfig, load
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.outputs.plants import influx_output, one_machine, sending
@@ -172,3 +173,11 @@ async def test_a_gateway_without_outputs_shows_nothing_of_them(
         async with aiohttp.ClientSession() as web, web.get(gateway.status.page_url + "?lang=en") as answer:
             assert "Outputs within the plant" not in await answer.text()
         assert gateway.status.summary()["outputs"] == []
+
+
+def test_the_support_archive_knows_the_secrets_of_outputs(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token-of-the-plant")
+    (tmp_path / "password").write_text("a-password-of-the-plant")
+    outputs = [{**DATABASE, "token_file": "token"}, {**BROKER, "username": "u", "password_file": "password"}]
+    tree = yaml.safe_load(plant_file(tmp_path, "http://127.0.0.1:9", [METER], outputs).read_text(encoding="utf-8"))
+    assert {"a-token-of-the-plant", "a-password-of-the-plant"} <= set(secrets_of(tree, tmp_path, None, {}))
