@@ -35,19 +35,14 @@ class Outputs:
         return {f"output {sender.config.id}": sender.run for sender in self.senders}
 
     def take(self, device: Device, samples: Samples, ahead_ns: int) -> None:
-        """Samples of a device, `ahead_ns` to be added to the gateway's time. Never waits."""
-        n = len(samples)
-        known = samples.tag < len(device.tags)
-        if not known.all():
-            samples = Samples(
-                *(getattr(samples, name)[known] for name in ("tag", "value", "quality", "source_ns", "received_ns"))
-            )
+        """Samples of a device, `ahead_ns` to be added to the gateway's time. Never waits, never raises."""
         for sender in self.senders:
             if sender.config.devices and device.entry not in sender.config.devices:
                 continue
-            if n > len(samples):
-                sender.refuse("unknown_tag", n - len(samples))
-            sender.take(device, samples, ahead_ns)
+            try:
+                sender.take(device, samples, ahead_ns)
+            except Exception as error:  # noqa: BLE001 (a mistake of ours here must not cost the county a record)
+                sender.fail(len(samples), error)
 
     def correct(self, by_ns: int) -> None:
         """The time line was set on by `by_ns`, or is known from now on. Until it is known nothing is sent."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter as Counts
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
+
+import numpy as np
+import structlog
 
 from collectors.model import Clock, Device, LinkError, Samples, Trouble
 from gateway.outputs.config import Output
@@ -24,6 +26,9 @@ STUCK_S: Final = 60.0
 """A batch that takes longer than this is told: a server may hold a request for ever, byte by byte."""
 REFUSED_TOLD_S: Final = 60.0
 """A refusal of rows is shown until none came for so long."""
+
+
+_log = structlog.get_logger("gateway")
 
 
 class Sink(Protocol):
@@ -67,13 +72,25 @@ class Sender:
 
     def take(self, device: Device, samples: Samples, ahead_ns: int) -> None:
         """Queue samples of a device; the oldest make room."""
-        self.taken_rows += len(samples)
+        known = samples.tag < len(device.tags)
+        if not known.all():
+            self._drop("unknown_tag", int(np.count_nonzero(~known)))
+            samples = Samples(
+                *(getattr(samples, name)[known] for name in ("tag", "value", "quality", "source_ns", "received_ns"))
+            )
         if pushed_out := self._queue.put(device, samples, ahead_ns):
             self.dropped["queue_full"] += pushed_out
             self._tell_full()
+        self.taken_rows += len(samples)
         self._filled.set()
 
-    def refuse(self, reason: str, rows: int) -> None:
+    def fail(self, rows: int, error: Exception) -> None:
+        """Samples could not even be queued, by a mistake of ours; it is logged once."""
+        if not self.dropped["failed"]:
+            _log.error("output failed", output=self.config.id, exc_info=error)
+        self._drop("failed", rows)
+
+    def _drop(self, reason: str, rows: int) -> None:
         """Count samples that are not taken."""
         self.taken_rows += rows
         self.dropped[reason] += rows
@@ -122,10 +139,14 @@ class Sender:
     async def finish(self, within_s: float) -> None:
         """After `run` was cancelled: deliver what is left if it goes well, count it as dropped otherwise."""
         if self._dated.is_set() and not self.is_failing:
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(within_s):
                     while self.waiting_rows and await self._deliver():
                         pass
+            except TimeoutError:
+                pass  # counted below
+            except Exception:  # noqa: BLE001 (the records of the county are written beside this)
+                _log.exception("output failed", output=self.config.id)
         self.dropped["stopped"] += self.waiting_rows
         self._batch = None
         self._queue.take(len(self._queue))

@@ -15,6 +15,7 @@ from gateway.config import PlantConfig
 from gateway.links import Link
 from gateway.outputs import sender as sending_module
 from gateway.outputs.influx import HALVINGS_MOST, InfluxSink
+from gateway.outputs.rows import RowQueue
 from gateway.outputs.sender import Sender
 from gateway.runner import Gateway
 from gateway.troubles import Troubles
@@ -281,6 +282,46 @@ async def test_a_mistake_of_ours_costs_one_batch_and_is_told(
         assert "part_failed" in codes(gateway)
         assert sender.dropped["failed"] > 0
         assert is_accounted_for(gateway)
+
+
+async def test_a_mistake_of_ours_before_the_queue_costs_samples_never_a_record(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(*_: Any) -> int:
+        raise ZeroDivisionError("a bug")
+
+    kept: list[ScriptedCollector] = []
+    monkeypatch.setattr(RowQueue, "put", put)
+    config = sending(plant(county.url), influx_output("http://127.0.0.1:9"))
+    async with gateway_of(config, monkeypatch, one_machine(kept), close_short=True) as (gateway, _):
+        (sender,) = outputs_of(gateway)
+        await until(lambda: sender.dropped["failed"] >= 40)
+        assert kept[0].connects == 1
+    assert sender.dropped["failed"] == sender.taken_rows == gateway.intake.samples["modbus"]
+    assert county.total("m-1", "good") == 4 * kept[0].read_batches
+
+
+async def test_a_mistake_of_ours_at_the_end_does_not_keep_the_records_from_being_written(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping: list[bool] = []
+
+    def write(self: InfluxSink, rows: Any) -> int:
+        if stopping:
+            raise ZeroDivisionError("a bug")
+        return 0
+
+    monkeypatch.setattr(InfluxSink, "write", write)
+    config = sending(plant(county.url), influx_output("http://127.0.0.1:9"))
+    async with gateway_of(config, monkeypatch, one_machine(), close_short=True) as (gateway, task):
+        (sender,) = outputs_of(gateway)
+        await until(lambda: sender.sent_rows > 0)
+        await until(lambda: sender.waiting_rows > 0 and sender._writing is None)
+        stopping.append(True)
+        gateway.stop()
+        assert await task == 0
+    assert county.total("m-1", "good") == gateway.intake.samples["modbus"]
+    assert sender.taken_rows == sender.sent_rows + sender.dropped.total()
 
 
 async def test_without_a_clock_samples_wait_and_are_sent_under_the_right_date() -> None:
