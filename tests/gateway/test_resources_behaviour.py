@@ -83,9 +83,10 @@ def all_connected(gateway: Gateway) -> bool:
     return bool(presence) and all(device.connected for device in presence)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "seconds",
-    [5, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(240)])],
+    [5, pytest.param(60, marks=pytest.mark.long)],
     ids=["a few cuts", "a minute of cuts"],
 )
 async def test_descriptors_tasks_threads_and_queues_are_back_at_their_start_after_links_were_cut(
