@@ -202,6 +202,9 @@ def _words(fault: Any, model: type[BaseModel]) -> tuple[str, str]:
     if kind in limits:
         limit = context.get("gt", context.get("ge", context.get("lt", context.get("le"))))
         return f"必须{limits[kind]} {limit}。", f"{message}."
+    if kind == "too_short":
+        least = context.get("min_length")
+        return f"至少要有 {least} 项。", f"needs at least {least}."
     if kind.startswith("string_pattern"):
         return f"格式不符，应符合 {context.get('pattern')}。", f"{message}."
     return f"值不符合要求（{message}）。", f"{message}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Iterator
@@ -66,8 +65,18 @@ class _PlantFile(StrictModel):
     site: EntryId
     uplink: UplinkConfig
     gateway: GatewayConfig = GatewayConfig()
-    devices: Annotated[list[Any], Field(min_length=1)]
+    devices: list[Any]
     outputs: list[Any] = Field(default_factory=list)
+
+    @field_validator("devices")
+    @classmethod
+    def _some(cls, devices: list[Any]) -> list[Any]:
+        if not devices:
+            raise ValueError(
+                "还没有设备：至少写一台；plantpulse-gateway scan 地址 可以列出地址上的设备。",
+                "no device yet: add at least one; plantpulse-gateway scan ADDRESS lists what answers there.",
+            )
+        return devices
 
 
 class _AnyEntry(DeviceEntry):
@@ -93,6 +102,15 @@ class PlantConfig(StrictModel):
     def entry_ids(self) -> list[str]:
         """Ids of all entries."""
         return [entry.id for entries in self.entries.values() for entry in entries]
+
+
+def load_data_dir(path: Path) -> Path:
+    """The data folder that a plant's file names, whatever else it still lacks. Raises FileError."""
+    located = read(path)
+    if not isinstance(located.data, dict):
+        raise FileError([problem_at(located, (), "-", *_NOT_A_PLANT)])
+    given = located.data.get("gateway", {})
+    return path.parent.absolute() / check(located, GatewayConfig, given, ("gateway",)).data_dir
 
 
 def load(path: Path) -> PlantConfig:
@@ -241,18 +259,6 @@ def _missing_files(
 
 def _unknown_profile(located: Located, entry: DeviceEntry, index: int, folders: list[Path]) -> Iterator[Problem]:
     """A problem where no profile of that name is known, with the names that come near it."""
-    known = list(profiles.names(folders))
-    if entry.profile not in known:
-        near = difflib.get_close_matches(entry.profile, known, n=5, cutoff=0.6)
-        zh, en = (
-            (f"相近的有：{', '.join(near)}", f"Near it: {', '.join(near)}")
-            if near
-            else (f"可用：{', '.join(known)}", f"Known: {', '.join(known)}")
-        )
-        yield problem_at(
-            located,
-            ("devices", index, "profile"),
-            entry.profile,
-            f"没有这个型号。{zh}。全部型号：plantpulse-gateway profiles。",
-            f"no such profile. {en}. All of them: plantpulse-gateway profiles.",
-        )
+    if profiles.path_of(entry.profile, folders) is None:
+        zh, en = profiles.unknown_words(entry.profile, folders)
+        yield problem_at(located, ("devices", index, "profile"), entry.profile, zh, en)

@@ -147,8 +147,9 @@ async def probe(config: PlantConfig, seconds: float) -> list[Result]:
     complete_at_s = loop.time()
 
     def is_over() -> bool:
-        devices = [device for result in results.values() for device in result.devices.values()]
-        if not all(result.ok for result in results.values()):
+        awaited = [result for result in results.values() if any(_is_of(result, link) for link in running)]
+        devices = [device for result in awaited for device in result.devices.values()]
+        if not all(result.ok for result in awaited):
             return False
         return all(device.identity.serial for device in devices) or loop.time() > complete_at_s + IDENTITY_GRACE_S
 
@@ -175,7 +176,7 @@ async def probe(config: PlantConfig, seconds: float) -> list[Result]:
                         results[known.entry].read(known, samples, now_s - connected_s)
                 for trouble in batch.troubles:
                     _note(results, trouble)
-                if not all(result.ok for result in results.values()):
+                if not all(result.ok for result in results.values() if _is_of(result, collector.link)):
                     complete_at_s = now_s
                 if is_over():
                     done.set()
@@ -183,8 +184,8 @@ async def probe(config: PlantConfig, seconds: float) -> list[Result]:
             _note(results, error.trouble(collector.link))
         finally:
             running.discard(link.collector.link)
-            if not running:
-                done.set()  # every link has failed: nothing more will come
+            if is_over():
+                done.set()  # a link that has failed gives nothing more
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await collector.close()
 

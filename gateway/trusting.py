@@ -31,14 +31,14 @@ DataDirOption = Annotated[
 
 def data_dir_of(config: Path | None, data_dir: Path | None, as_json: bool) -> Path:
     """The data folder that a command works on: as said, or the plant's file's, or the default one."""
-    from gateway.config import DEFAULT_DATA_DIR, load
+    from gateway.config import DEFAULT_DATA_DIR, load_data_dir
 
     if data_dir is not None:
         return data_dir
     if config is None:
         return DEFAULT_DATA_DIR
     with failing(as_json):
-        return load(config).gateway.data_dir
+        return load_data_dir(config)
 
 
 def trust(
@@ -89,7 +89,7 @@ def trust(
     if as_json:
         print_json(_as_json(shown, approved))
     else:
-        _conclude(shown, approved, fingerprint)
+        _conclude(shown, approved, fingerprint, approvals.file)
     raise typer.Exit(0 if approved else 1)
 
 
@@ -147,9 +147,9 @@ def _show_own(own: OwnCertificate) -> None:
     )
 
 
-def _conclude(shown: Presented, approved: bool, fingerprint: str) -> None:
+def _conclude(shown: Presented, approved: bool, fingerprint: str, file: Path) -> None:
     if approved:
-        typer.echo("已认可。/ approved.")
+        typer.echo(f"已认可，记在 {file.absolute()}。/ approved; noted in {file.absolute()}.")
     elif fingerprint:
         typer.echo("指纹不符，没有认可。/ another fingerprint: not approved.", err=True)
     else:

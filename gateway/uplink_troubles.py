@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -111,6 +112,13 @@ def words_of_name(cause: str) -> Words:
     )
 
 
+def _said(error: BaseException) -> str:
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)  # aiohttp and asyncio write the call and its arguments
+    return str(error) or type(error).__name__
+
+
 def words_of_link(error: BaseException) -> Words:
     """Why nothing can be sent, from the error of a request."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -131,7 +139,7 @@ def words_of_link(error: BaseException) -> Words:
             "请检查端口是否为 https 的端口，中间是否有拦截设备。",
             "Check that the port is the one of https, and that nothing in between interferes.",
         )
-    cause_text = str(error) or type(error).__name__
+    cause_text = _said(error)
     return Words(
         "county_unreachable",
         cause_text,

@@ -196,7 +196,7 @@ def mqtt(
 
         return JsonMachine(_machine("edm-1", "edm", seed), Ledger(), host=host, port=port, topic=topic)
 
-    _publish(make, host, port)
+    _publish(make, host, port, f" topic {topic}")
 
 
 @app.command()
@@ -215,7 +215,7 @@ def sparkplug(
         machines = [_machine(f"asm-{i}", "assembly", seed) for i in (1, 2)]
         return SparkplugNode(group, node, machines, Ledger(), host=host, port=port)
 
-    _publish(make, host, port)
+    _publish(make, host, port, f" group {group} node {node}")
 
 
 def _machine(machine_id: str, kind: str, seed: int, rhythm: Pattern = "always") -> Machine:
@@ -279,15 +279,14 @@ def _serve_modbus(machine: Machine, port: int, unit: int, registers: str) -> Non
     _run(lambda stop: _hold_open(station, stop, lambda: f" unit {unit}"))
 
 
-def _publish(make: Callable[[str, int], Any], host: str, port: int) -> None:
+def _publish(make: Callable[[str, int], Any], host: str, port: int, more: str) -> None:
     async def run(stop: asyncio.Event) -> None:
         if host:
-            await _hold_open(make(host, port or 1883), stop)
+            await _hold_open(make(host, port or 1883), stop, lambda: more)
             return
         with tempfile.TemporaryDirectory(prefix="plantpulse-sim-") as folder:
             async with Mosquitto(Path(folder), port) as broker:
-                typer.echo(broker.address)
-                await _hold_open(make(broker.host, broker.port), stop)
+                await _hold_open(make(broker.host, broker.port), stop, lambda: more)
 
     _run(run)
 

@@ -28,11 +28,13 @@ def service(settings: Settings) -> Iterator[Finding]:
     try:
         health = _ask(url)
     except (OSError, ValueError) as error:
+        why = getattr(error, "reason", error)  # of urllib's error: what the socket said
+        why = getattr(why, "strerror", None) or why
         yield Finding(
             "service",
             "failed",
-            f"{url} 没有应答：{error}",
-            f"{url} does not answer: {error}",
+            f"{url} 没有应答：{why}",
+            f"{url} does not answer: {why}",
             "启动服务：systemctl start plantpulse-county，或 plantpulse-county serve",
             "start it: systemctl start plantpulse-county, or plantpulse-county serve",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from asyncua import ua
 
 from collectors.model import LinkError
@@ -46,4 +48,6 @@ def said(error: BaseException) -> str:
         return "timeout"
     if isinstance(error, ua.UaStatusCodeError):
         return str(ua.StatusCode(error.code).name)
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # asyncio's own words hold the call and its arguments
     return str(error) or type(error).__name__

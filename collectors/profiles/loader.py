@@ -7,6 +7,7 @@ protocol, whose package passes its own model to `load`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
@@ -113,10 +114,22 @@ def path_of(name: str, site_folders: Sequence[Path] = ()) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def unknown_words(name: str, site_folders: Sequence[Path] = ()) -> tuple[str, str]:
+    """That there is no profile of a name, and which come near it: in Chinese and in English."""
+    known = list(names(site_folders))
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
+    zh, en = ("相近的有", "Near it") if near else ("可用", "Known")
+    listed = ", ".join(near or known)
+    return (
+        f"没有这个型号。{zh}：{listed}。全部型号：plantpulse-gateway profiles。",
+        f"no such profile. {en}: {listed}. All of them: plantpulse-gateway profiles.",
+    )
+
+
 def _find(name: str, site_folders: Sequence[Path]) -> Located:
     if (path := path_of(name, site_folders)) is not None:
         return read(path)
-    known = ", ".join(names(site_folders))
+    zh, en = unknown_words(name, site_folders)
     raise FileError(
         [
             Problem(
@@ -124,8 +137,8 @@ def _find(name: str, site_folders: Sequence[Path]) -> Located:
                 0,
                 "profile",
                 name,
-                f"没有这个型号文件。可用：{known}。运行 plantpulse-gateway profiles 查看。",
-                f"no such profile. Known: {known}. Run plantpulse-gateway profiles to list them.",
+                zh,
+                en,
             )
         ]
     )

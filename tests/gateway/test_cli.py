@@ -211,6 +211,16 @@ async def test_probe_of_a_dead_address_says_so_at_its_entry_however_the_address_
     assert "连接 / connected -" in out
 
 
+async def test_probe_does_not_wait_for_a_link_that_has_failed(station: ModbusStation, tmp_path: Path) -> None:
+    path = plant_file(tmp_path, station.address)
+    path.write_text(path.read_text() + "  - {id: dead, profile: plc-moulding, address: 'modbus-tcp://127.0.0.1:1'}\n")
+    async with asyncio.timeout(60):
+        code, out, _ = await invoke_beside("probe", "--config", str(path), "--seconds", "600")
+    assert code == 1
+    assert "✓ meter-main" in out
+    assert "✗ dead" in out
+
+
 async def test_run_until_sigterm_delivers_everything(station: ModbusStation, tmp_path: Path) -> None:
     status = tmp_path / "status.json"
     async with CountyStub() as county:

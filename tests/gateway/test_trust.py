@@ -59,6 +59,23 @@ devices:
     return path
 
 
+async def test_a_machine_can_be_approved_and_scanned_while_the_plants_file_names_no_device_yet(
+    server: OpcuaMachines, tmp_path: Path
+) -> None:
+    path = plant_file(tmp_path, server.address)
+    path.write_text(path.read_text().split("devices:")[0] + "devices: []\n")
+    asked = (server.address, "--config", str(path))
+    code, out, err = await invoke_beside("trust", *asked, "--fingerprint", server.fingerprint)
+    assert code == 0, err
+    assert str(tmp_path / "state" / "opcua" / "approved.json") in out
+    code, out, err = await invoke_beside("scan", *asked)
+    assert code == 0, err
+    assert (out.split()[2], err) == ("cnc", "")
+    code, _, err = await invoke_beside("check", "--config", str(path))
+    assert code == 1
+    assert "还没有设备" in err
+
+
 async def test_nothing_is_approved_without_an_answer_and_the_fingerprint_is_shown(
     server: OpcuaMachines, tmp_path: Path
 ) -> None:

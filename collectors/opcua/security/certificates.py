@@ -123,15 +123,16 @@ SERVER: Final = Holder(
     "certificate",
     "服务器证书",
     "the server's certificate",
-    "请在该机器上更新证书，然后运行 plantpulse-gateway trust 地址 重新认可。",
-    "Renew it on the machine, then approve the new one: plantpulse-gateway trust ADDRESS.",
+    "请在该机器上更新证书，然后运行 plantpulse-gateway trust 地址 --config plant.yaml 重新认可。",
+    "Renew it on the machine, then approve the new one: plantpulse-gateway trust ADDRESS --config plant.yaml.",
 )
 OWN: Final = Holder(
     "own-certificate",
     "网关自己的 OPC UA 证书",
     "the gateway's own OPC UA certificate",
-    "请运行 plantpulse-gateway trust --renew，重启网关，并在各台机器上信任新证书。",
-    "Run plantpulse-gateway trust --renew, restart the gateway and trust the new certificate on each machine.",
+    "请运行 plantpulse-gateway trust --config plant.yaml --renew，重启网关，并在各台机器上信任新证书。",
+    "Run plantpulse-gateway trust --config plant.yaml --renew, restart the gateway and trust the new certificate"
+    " on each machine.",
 )
 USER: Final = Holder(
     "user-certificate",

@@ -98,11 +98,11 @@ def own_certificate_time(address: str, own: OwnCertificate, server_ns: int, now_
         f"网关时钟 {minute(now_ns)}。",
         f"the server {address} finds the gateway's certificate outside its validity ({own.shown.validity});"
         f" {clock_en}the gateway's {minute(now_ns)}.",
-        "证书已到期：请运行 plantpulse-gateway trust --renew，重启网关，并在各台机器上信任新证书。"
+        "证书已到期：请运行 plantpulse-gateway trust --config plant.yaml --renew，重启网关，并在各台机器上信任新证书。"
         if expired
         else "请校准时钟错误的一方（机器或网关）的日期和时间。网关会自动重试。",
-        "It has expired: run plantpulse-gateway trust --renew, restart the gateway and trust the new certificate on"
-        " each machine."
+        "It has expired: run plantpulse-gateway trust --config plant.yaml --renew, restart the gateway and trust the"
+        " new certificate on each machine."
         if expired
         else "Set date and time where the clock is wrong, on the machine or on the gateway. The gateway tries again"
         " by itself.",
@@ -117,8 +117,9 @@ def not_approved(address: str, shown: Certificate) -> LinkError:
         f"有效期 {shown.validity}。",
         f"nobody has approved the certificate of {address} yet: {shown.subject}, fingerprint (SHA-256)"
         f" {shown.fingerprint}, valid {shown.validity}.",
-        f"请运行 plantpulse-gateway trust {address}，与机器上显示的指纹核对后认可。",
-        f"Run plantpulse-gateway trust {address}, compare the fingerprint with the machine's and approve it.",
+        f"请运行 plantpulse-gateway trust {address} --config plant.yaml，与机器上显示的指纹核对后认可。",
+        f"Run plantpulse-gateway trust {address} --config plant.yaml, compare the fingerprint with the machine's and"
+        " approve it.",
     )
 
 
@@ -131,9 +132,10 @@ def changed(address: str, approved: Approval, shown: Certificate) -> LinkError:
         f"the certificate of {address} has changed; no session is opened. Approved: {approved.fingerprint}"
         f" ({approved.subject}); now: {shown.fingerprint} ({shown.subject}, valid {shown.validity}).",
         "若机器刚更换证书、控制器或地址，请核对后运行 plantpulse-gateway trust "
-        f"{address} 重新认可；否则可能有人在中间，请查网络。",
+        f"{address} --config plant.yaml 重新认可；否则可能有人在中间，请查网络。",
         "If the machine was given a new certificate, controller or address, compare and approve it with"
-        f" plantpulse-gateway trust {address}; if not, somebody may sit in between: examine the network.",
+        f" plantpulse-gateway trust {address} --config plant.yaml; if not, somebody may sit in between:"
+        " examine the network.",
     )
 
 
@@ -172,10 +174,11 @@ def login_not_taken(address: str, kind: ua.UserTokenType, offers: Sequence[Offer
         "密码绝不不加密地发送。",
         f"no secured endpoint of {address} ({named}) takes {_LOGIN_NAMES[kind][1]} safely; open are: {en}. A password"
         " is never sent unencrypted.",
-        "请在条目里写服务器接受的登录方式（username 和 password_file，或 cert_file 和 key_file），"
+        "请写服务器接受的登录方式（命令加 --username 和 --password-file；条目里是 username 和 password_file，"
+        "或 cert_file 和 key_file），"
         "或在机器上启用所配置的方式。",
-        "Give a login that the server takes (username and password_file, or cert_file and key_file), or switch the"
-        " configured one on there.",
+        "Give a login that the server takes (--username and --password-file on a command; in an entry username and"
+        " password_file, or cert_file and key_file), or switch the configured one on there.",
     )
 
 
@@ -187,9 +190,10 @@ def encryption_gone(address: str, approved: Approval, found: Discovery) -> LinkE
         f"（只有 {found.names}），已拒绝。",
         f"{address} had an approved certificate ({approved.fingerprint}) and now offers nothing encrypted"
         f" ({found.names} only): refused.",
-        f"请查机器的安全设置和网络；若确是有意关闭，运行 plantpulse-gateway trust {address} --forget。",
+        f"请查机器的安全设置和网络；若确是有意关闭，运行 "
+        f"plantpulse-gateway trust {address} --config plant.yaml --forget。",
         "Examine the machine's security settings and the network; if it was switched off on purpose, run"
-        f" plantpulse-gateway trust {address} --forget.",
+        f" plantpulse-gateway trust {address} --config plant.yaml --forget.",
     )
 
 
