@@ -30,7 +30,7 @@ from api.journal.files_exchange import FilesReader
 from api.journal.postgres_exchange import PostgresReader
 from api.register.database import newest_revision, open_register
 from api.settings import Settings
-from api.store.open import duckdb_path, sealed_folder
+from api.store.layout import duckdb_path, sealed_folder
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"

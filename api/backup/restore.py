@@ -31,7 +31,8 @@ from api.register.audit import write_audit
 from api.register.database import migrate, open_register, writing
 from api.running import stopped_service
 from api.settings import Settings
-from api.store.open import duckdb_path, open_store, sealed_folder
+from api.store.layout import duckdb_path, sealed_folder
+from api.store.open import open_store
 from api.store.port import StoreError
 
 _CHUNK: Final = 500

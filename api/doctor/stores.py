@@ -18,7 +18,8 @@ from api.journal.reading import JournalLook, look_at
 from api.register.database import known_revisions
 from api.register.models import GatewayCredential
 from api.settings import Settings
-from api.store.open import duckdb_path, open_store
+from api.store.layout import duckdb_path
+from api.store.open import open_store
 from api.store.port import StoreError, StoreLockedError
 
 SILENT_S: Final = 900

@@ -14,7 +14,8 @@ from api.journal.port import Kept
 from api.recompute.tasks import SealedTask, ServerTask, Task, chunks
 from api.register.models import DeviceDay, GatewayCredential
 from api.settings import Settings
-from api.store.open import duckdb_path, open_store, sealed_folder
+from api.store.layout import duckdb_path, sealed_folder
+from api.store.open import open_store
 from api.store.port import StoreError
 from api.store.sealed import SealedDay, read_sealed
 

@@ -23,8 +23,8 @@ import structlog
 from numpy.typing import NDArray
 
 from api.store.columns import ROW, STORED_COLUMNS, Part, by_gateway
+from api.store.layout import sealed_folder
 from api.store.lock import FolderLock
-from api.store.open import sealed_folder
 from api.store.opening import connect
 from api.store.port import Append, DayRecords, StoreError
 from api.store.sealed import SealedDay, partial_path, publish, read_part, read_sealed, sealed_path, tidy

@@ -5,21 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from api.store.layout import duckdb_path
 from api.store.port import IntervalStore
 
-_DUCKDB: Final = "duckdb:///"
 _INFLUXDB: Final = "influxdb+"
 _ASIDE_NAME: Final = "influxdb-refused.lp"
-
-
-def duckdb_path(address: str) -> Path | None:
-    """The DuckDB file that an address names; None for another store."""
-    return Path(address.removeprefix(_DUCKDB)) if address.startswith(_DUCKDB) else None
-
-
-def sealed_folder(path: Path) -> Path:
-    """Where the sealed days of a DuckDB file are."""
-    return path.with_name(f"{path.stem}-sealed")
 
 
 def open_store(
