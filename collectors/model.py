@@ -95,6 +95,11 @@ class Device:
     power_thresholds: PowerThresholds | None = None
     """Set where the state is to be inferred from the tag of role POWER."""
 
+    @property
+    def tells_state(self) -> bool:
+        """Whether it says what its machine does, or lets its power say so; a meter on a line does neither."""
+        return self.power_thresholds is not None or self.tag_index(Role.STATE) is not None
+
     def tag_index(self, role: Role) -> int | None:
         """Index of the tag of a role, None where the device has none."""
         for index, tag in enumerate(self.tags):

@@ -115,6 +115,7 @@ class Status:
             "entry": presence.id.split("/", 1)[0],
             "connected": presence.connected,
             "state": presence.state,
+            "has_state": found is None or found.tells_state,
             "since_ns": presence.since_ns,
             "last_proof_ns": presence.last_proof_ns,
             "profile": found.profile if found is not None else "",

@@ -12,7 +12,8 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
-from collectors.model import Quality, Trouble
+from collectors.model import Quality, Role, Trouble
+from gateway.last_values import LastValue
 from gateway.link_set import LinkSet
 from gateway.page import metrics
 from gateway.page.config import OFF, PageConfig, parse
@@ -22,6 +23,8 @@ from gateway.page.problems import problem
 from gateway.page.texts import LANGUAGE_COOKIE, Language, language_of
 from gateway.status import Status
 from gateway.troubles import Troubles, as_json
+from gateway.windows import STATE_NAMES
+from gateway.wire import StateName
 
 SUBJECT: Final = "page"
 RETRY_S: Final = 10.0
@@ -139,7 +142,7 @@ class Page:
             {
                 "tag": v.tag.name,
                 "unit": v.tag.unit,
-                "value": v.value,
+                "value": _shown(v),
                 "quality": "none" if v.quality is None else Quality(v.quality).name.lower(),
                 "age_s": round((now_ns - v.received_ns) / 1e9, 1) if v.received_ns else None,
                 "source_ns": v.source_ns,
@@ -258,3 +261,10 @@ def _not_served(listen: str, error: Exception) -> Trouble:
         "请改 gateway.page.listen，或检查密码文件和证书。",
         "Change gateway.page.listen, or check password file and certificate.",
     )
+
+
+def _shown(last: LastValue) -> float | StateName | None:
+    """A value as commands show it too: a state by its name."""
+    if last.value is None or last.tag.role is not Role.STATE:
+        return last.value
+    return STATE_NAMES.get(int(last.value), "unknown")

@@ -34,7 +34,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "state": ("状态", "State"),
     "state_unknown": ("未知", "unknown"),
     "state_running": ("运行", "running"),
-    "state_idle": ("空闲", "idle"),
+    "state_idle": ("待机", "idle"),
     "state_fault": ("故障", "fault"),
     "state_off": ("停机", "off"),
     "since": ("持续", "For"),

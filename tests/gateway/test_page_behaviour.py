@@ -93,6 +93,7 @@ async def test_the_page_shows_devices_with_values_ages_and_quality_in_both_langu
         values = {v["tag"]: v for v in await site.json("/api/values/m-1")}
         assert values["energy"]["unit"] == "kWh"
         assert values["temperature"]["value"] == 20.0
+        assert values["state"]["value"] == "running", "a state by its name, as `read` shows it"
         assert 0 <= values["temperature"]["age_s"] < 5
         assert (await site.get("/devices/nobody"))[0].status == 404
         assert (await site.get("/api/values/nobody"))[0].status == 404
