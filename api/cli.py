@@ -70,8 +70,10 @@ def user_add(
     ] = None,
 ) -> None:
     """新增用户，或重设其密码与角色 / add a user, or set password and role anew."""
-    from api.register.admin import AdminError, set_user
+    from api.register.admin import ROLES, AdminError, set_user
 
+    if role not in ROLES:
+        raise typer.BadParameter(f"--role {role}: 应为 expected one of {', '.join(ROLES)}")
     try:
         set_user(settings_or_exit(), name, role, password_file, enterprise, SystemClock().now_ns())
     except AdminError as error:
@@ -151,6 +153,8 @@ def gateway_list(
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False, indent=2))
         return
+    if listed:
+        typer.echo("网关 gateway, 状态 state, 自何时 since / 有效至 good until, 硬件 hardware")
     for one in listed:
         if one["code_expires"]:
             typer.echo(f"{one['gateway']:32} code      {one['code_expires']}")

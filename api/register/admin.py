@@ -23,6 +23,8 @@ from api.services.access import UserError, add_user
 from api.services.plans import Plans
 from api.settings import Settings
 
+ROLES: Final[tuple[str, ...]] = get_args(Role)
+"""What a user may be."""
 _GATEWAY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -53,8 +55,8 @@ def set_user(
     settings: Settings, name: str, role: str, password_file: Path, enterprise: str | None, now_ns: int
 ) -> None:
     """Add a user or set it anew. Raises AdminError."""
-    if role not in get_args(Role):
-        raise AdminError(f"role={role}: 应为 expected one of {', '.join(get_args(Role))}")
+    if role not in ROLES:
+        raise AdminError(f"role={role}: 应为 expected one of {', '.join(ROLES)}")
     try:
         password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

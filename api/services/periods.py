@@ -54,7 +54,8 @@ def read_period(text: str | None, now_s: int) -> Period:
             return found
         return period(text or present_month(now_s))
     except ValueError as error:
-        raise ProblemError("bad-request", f"period: {error}") from error
+        expected = "应为 expected 2026-11-23, 2026-11, 2026-Q4, 2026, 2026-01..2026-11"
+        raise ProblemError("bad-request", f"period {text!r}: {expected} ({error})") from error
 
 
 def kind_of(asked: Period) -> PeriodKind:

@@ -56,7 +56,7 @@ def test_users_are_made_from_a_password_file(shell: CliRunner, tmp_path: Path) -
     call = ["user", "add", "demo", "--password-file", str(password)]
     assert shell.invoke(app, [*call, "--role", "viewer"]).exit_code == 0
     wrong = shell.invoke(app, [*call, "--role", "king"])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "administrator" in wrong.output
     missing = shell.invoke(app, [*call[:-1], str(tmp_path / "none"), "--role", "viewer"])
     assert missing.exit_code == 1
