@@ -64,7 +64,7 @@ class JsonCollector:
         self._notices = Notices()
         self._news: list[Trouble] = []
         self._announced = False
-        self._connected_before = False
+        self._connected_before = memory is not None and bool(memory.topics)  # by the process before this one, perhaps
         self._shed: dict[str, int] = {}
 
     def _serve(self, sources: Sequence[Source]) -> None:

@@ -153,15 +153,24 @@ async def test_a_subscription_that_an_old_broker_refuses_is_shown(data_dir: Path
             await collector.close()
 
 
-async def test_an_old_broker_that_keeps_no_session_is_counted(tmp_path: Path, data_dir: Path) -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_broker_that_forgot_our_session_is_counted_also_by_the_next_process(
+    tmp_path: Path, data_dir: Path, version: str, restarts: bool
+) -> None:
     async with Mosquitto(tmp_path / "broker") as broker:
-        collector = json_collector([json_entry("edm-1", broker.address, mqtt_version="3.1.1")], data_dir)
+        entry = json_entry("edm-1", broker.address, mqtt_version=version)
+        collector = json_collector([entry], data_dir)
         try:
             await collector.connect()
+            assert (await collector.read()).shed == {}
             await broker.kill()
             with pytest.raises(LinkError):
                 await Watch(collector).until(lambda log: False)
             await broker.start()
+            if restarts:
+                await collector.close()
+                collector = json_collector([entry], data_dir)
             await collector.connect()
             assert (await collector.read()).shed == {"session_lost": 1}
         finally:
