@@ -173,6 +173,8 @@ class Figure(ApiModel):
     """What was known then; None: now."""
     declared: Declared | None = None
     time_weighted: float | None = None
+    time_weighted_lower: float | None = None
+    time_weighted_upper: float | None = None
     mean_of_enterprises: float | None = None
     counts: AssetCounts | None = None
     by_evidence: dict[EvidenceName, int] = Field(default_factory=dict)

@@ -139,6 +139,8 @@ def _rate_figure(question: Question, definition: Definition, result: RateResult)
         inputs=inputs | {"evidence": digest_of(evidence)},
         by_time=result.states is not None,
         time_weighted=rate.time_weighted,
+        time_weighted_lower=rate.time_weighted_lower,
+        time_weighted_upper=rate.time_weighted_upper,
         mean_of_enterprises=rate.mean_of_enterprises,
         counts=AssetCounts(
             in_scope=rate.shown + rate.unobserved + rate.declared_unconnected + rate.shown_not,

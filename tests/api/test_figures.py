@@ -85,6 +85,9 @@ async def test_networking_rate_of_one_day_by_hand(worked: CountyUnderTest) -> No
     assert (rate["lower"], rate["upper"]) == (pytest.approx(1 / 5), pytest.approx(3 / 5))
     assert rate["by_evidence"] == {"self-identified": 1}
     assert rate["time_weighted"] == pytest.approx(1 / 5)
+    # the clamp's unwatched half and the unconfirmed one may have been connected
+    assert rate["time_weighted_lower"] == pytest.approx(1 / 5)
+    assert rate["time_weighted_upper"] == pytest.approx(2.5 / 5)
     assert rate["mean_of_enterprises"] == pytest.approx((1 / 4 + 0) / 2)
     # watched: cnc, moulding and the declared press whole, clamp half, the unconfirmed one not
     assert rate["coverage"] == pytest.approx(3.5 / 5)

@@ -1069,6 +1069,10 @@ export interface components {
             status: "ok" | "provisional" | "no-denominator" | "no-data";
             /** Time Weighted */
             time_weighted?: number | null;
+            /** Time Weighted Lower */
+            time_weighted_lower?: number | null;
+            /** Time Weighted Upper */
+            time_weighted_upper?: number | null;
             /** Unit */
             unit: string;
             /** Upper */
