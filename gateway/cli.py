@@ -15,7 +15,7 @@ import typer
 from gateway.bundle import cli as archive
 from gateway.doctor import cli as examination
 from gateway.enrolment import cli as enrolment
-from gateway.terminal import address_of, await_or_fail, fail, print_json, tell
+from gateway.terminal import address_of, await_or_fail, fail, print_json, tell, tell_wait
 from gateway.trusting import DataDirOption, OptionalConfigOption, data_dir_of, trust
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def probe(
     from gateway.probe import probe as probe_plant
 
     plant = _load(config, as_json)
+    tell_wait(seconds, as_json)
     results = await_or_fail(probe_plant(plant, seconds), as_json)
     if as_json:
         print_json([r.as_json() for r in results])
@@ -206,7 +207,9 @@ def scan(
     folders = tuple(profile_folder or ())
     where = data_dir_of(config, data_dir, as_json)
     access = tools.Access(username, password_file, ca_file, folders, cert_file, key_file, where, tell)
-    found: list[Found] = await_or_fail(tools.scan(address_of(address), seconds, access), as_json)
+    address_of(address)
+    tell_wait(seconds, as_json)
+    found: list[Found] = await_or_fail(tools.scan(address, seconds, access), as_json)
     if as_json:
         print_json([tools.found_json(f) for f in found])
     else:

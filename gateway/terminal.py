@@ -49,6 +49,12 @@ def tell(trouble: Trouble) -> None:
     sys.stderr.write(f"注意：{trouble.zh} {trouble.next_zh}\nNote: {trouble.en} {trouble.next_en}\n")
 
 
+def tell_wait(seconds: float, as_json: bool) -> None:
+    """Say on a terminal how long an answer may take; programs and pipes are told nothing."""
+    if not as_json and sys.stderr.isatty():
+        sys.stderr.write(f"请稍候，最多约 {seconds:.0f} 秒…… / this takes {seconds:.0f} s or so at most …\n")
+
+
 def address_of(address: str) -> str:
     """The address, where its scheme is known; else the call is wrong."""
     from collectors.entries import protocol_of

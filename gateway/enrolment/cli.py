@@ -167,6 +167,11 @@ def _tell(got: Enrolled, site: str, uplink: UplinkConfig, config: Path, written:
     if other_url:
         print(f"注意：{config} 的 uplink.url 是 {filed}，请改为 {uplink.url}。")
         print(f"Mind: uplink.url is {filed} in {config}; make it {uplink.url}.")
-    if written:
+    if written and got.devices:
+        print(f"已新建 {config}，设备取自旧网关的公告：请补上登录、security 等，")
+        print(f"再执行 plantpulse-gateway check --config {config}。")
+        print(f"{config} is new, with the devices that the old gateway announced: add logins, security and the like,")
+        print(f"then run plantpulse-gateway check --config {config}.")
+    elif written:
         print(f"已新建 {config}，请填写设备，然后执行 plantpulse-gateway check --config {config}。")
         print(f"{config} is new: fill in the devices, then run plantpulse-gateway check --config {config}.")

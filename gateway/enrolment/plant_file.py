@@ -30,7 +30,7 @@ _EXAMPLES: Final = """ []
 #  - {id: edm-1, profile: json-machine, address: "mqtt://10.0.4.9:1883", topic: plant/edm-1/status}"""
 _TAKEN_OVER: Final = (
     "  # 取自被接替的网关最后的公告；登录、加密方式（security）、证书、互感器变比等请补上\n"
-    "  # as the replaced gateway last announced them; add logins, certificates, transformer ratios and the like"
+    "  # as the replaced gateway last announced them; add logins, security, certificates, transformer ratios"
 )
 
 
