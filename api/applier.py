@@ -106,6 +106,12 @@ class Applier:
             if self._ready_rows >= GROUP_ROWS:
                 self._changed.notify_all()
 
+    @property
+    def behind(self) -> bool:
+        """Whether two full groups wait: what comes faster would have to be read from the journal again. Never while
+        the store fails, when nothing is gained by waiting."""
+        return self._ready_rows >= 2 * GROUP_ROWS and not self.last_error
+
     def wait_applied(self, position: int, timeout_s: float) -> bool:
         """Wait until the store has everything up to a position; its group is not waited for to fill."""
         with self._changed:

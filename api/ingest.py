@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from msgspec import structs
@@ -40,6 +40,9 @@ from gateway.wire import (
 from metrics.record import TENTHS_PER_S, Records, local_day
 
 T = TypeVar("T")
+
+_FOLLOW_S: Final = 1.0
+_FOLLOW_STEP_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class IngestService:
             devices = [d.id for d in message.devices]
             self._applier.offer(Append(outcome.position, message.gateway, devices, judged.counted))
             self.epochs.delivered(message.gateway, message.epoch, batch.newest_end_s, now_ns // 1_000_000_000)
+            await self._let_the_store_follow()
         kept = outcome.result != "conflict"
         return IngestAnswer(
             result=outcome.result,
@@ -142,6 +146,13 @@ class IngestService:
             hand_over_s=sender.hand_over_s or 0,
             announce_again=kept and self._announcements.lacks(message.gateway, message.devices),
         )
+
+    async def _let_the_store_follow(self) -> None:
+        """Answer a little later while a backlog outruns the store, which leaves the processor to it and to readers."""
+        waited_s = 0.0
+        while self._applier.behind and waited_s < _FOLLOW_S:
+            await asyncio.sleep(_FOLLOW_STEP_S)
+            waited_s += _FOLLOW_STEP_S
 
     def take_live(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:
         """Take presence. Raises ProblemError."""

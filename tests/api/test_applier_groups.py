@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from api.applier import GROUP_ROWS, SMALL_GROUP_ROWS, Applier
 from api.journal.batch import Batch
-from api.store.port import Append
+from api.store.port import Append, StoreError
 from metrics.record import RECORD_COLUMNS, Records
 
 ROWS = 1000
@@ -54,3 +55,24 @@ def test_a_group_is_full_or_stays_below_a_row_group(waiting_rows: int, groups: l
     applier.close()
     assert applied
     assert both.groups == groups
+
+
+def test_a_store_is_behind_when_two_groups_wait_for_it_and_not_when_it_fails() -> None:
+    both = Remembering(2 * GROUP_ROWS // ROWS)
+    failed = threading.Event()
+
+    def fail(batches: Sequence[Append], applied: int) -> None:
+        failed.set()
+        raise StoreError("away")
+
+    applier = Applier(both, both, lambda _: None)  # type: ignore[arg-type] # of the store only what is used
+    for position in range(1, both.position + 1):
+        assert not applier.behind
+        applier.offer(Append(position, "gw", ["d"], ONE))
+    assert applier.behind
+    both.append = fail  # type: ignore[method-assign]
+    applier.start()
+    assert failed.wait(30.0)
+    applier.close()
+    assert applier.last_error == "StoreError: away"
+    assert not applier.behind

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from starlette.types import Message, Scope
 
+from api.applier import Applier
 from gateway.wire import encode
 from tests.api.county_fixtures import NOW_S, CountyUnderTest, Gateway, minutes, served_county
 
@@ -64,3 +66,17 @@ async def test_a_failure_of_the_service_is_told_as_one_and_reaches_the_log(
     county.client._transport.raise_app_exceptions = False  # type: ignore[attr-defined] # as a server does it
     answer = await gateway.post("ingest", gateway.batch(["cnc-1"], minutes(0, NOW_S - 600, 10)))
     assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (500, "failed", "TypeError")
+
+
+async def test_answers_wait_while_the_store_is_far_behind_and_never_for_long(
+    county: CountyUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = county.gateway()
+    monkeypatch.setattr(Applier, "behind", True)
+    sending = asyncio.create_task(gateway.send(["cnc-1"], minutes(0, NOW_S - 600, 10)))
+    async with asyncio.timeout(10):
+        while county.county.journal.position < 1:
+            assert not sending.done()
+            await asyncio.sleep(0.001)
+    assert not sending.done(), "it is journalled, and its answer waits"
+    assert (await sending).result == "journalled"
