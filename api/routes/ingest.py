@@ -28,9 +28,18 @@ _MESSAGES: Final = (
     wire.Enrolled,
     wire.Standing,
 )
-WIRE_SCHEMAS: Final[dict[str, Any]] = msgspec.json.schema_components(
-    _MESSAGES, ref_template="#/components/schemas/{name}"
-)[1]
+
+
+def _without_lengths(schema: Any) -> Any:
+    """A schema that leaves long lists to the limit of bodies: such a body is too large (413), or no message (400)."""
+    if isinstance(schema, dict):
+        return {key: _without_lengths(value) for key, value in schema.items() if key != "maxItems"}
+    return [_without_lengths(item) for item in schema] if isinstance(schema, list) else schema
+
+
+WIRE_SCHEMAS: Final[dict[str, Any]] = _without_lengths(
+    msgspec.json.schema_components(_MESSAGES, ref_template="#/components/schemas/{name}")[1]
+)
 """JSON Schemas of the messages, for the OpenAPI document."""
 
 
