@@ -332,11 +332,13 @@ async def test_a_session_that_could_not_be_used_is_taken_up_by_the_next_attempt(
     """A link that dies between opening and subscribing, again and again, costs the server one session."""
     async with serving(machine("cnc-1")) as plant, cuttable(plant.address) as relay:
         taken = collector(relay.address)
+        plant.faults.answers_after_s = 0.5  # what it offers is asked for between the session and the subscription
         opening = asyncio.ensure_future(taken.connect())
         await eventually(lambda: plant.sessions == 1)
         relay.drop()
         with pytest.raises(LinkError):
             await opening
+        plant.faults.answers_after_s = 0.0
         await taken.close()
         async with watching(taken) as seen:
             await seen.until(lambda s: "cell" in s.samples)
