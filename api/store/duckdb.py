@@ -125,13 +125,18 @@ class DuckDBStore:
                     cursor.execute("insert into record select * from incoming")
                     cursor.unregister("incoming")
                 cursor.execute("update applied set position = ? where position < ?", [applied, applied])
+                # Known before the commit: who sees the new position looks for the records of these series at once.
+                self._names.update({n: key for key, n in new.items()})
+                self._numbers.update(new)
                 cursor.execute("commit")
-            except duckdb.Error as error:
+            except BaseException as error:
+                for key in new:
+                    self._numbers.pop(key, None)
                 _roll_back(cursor)
+                if not isinstance(error, duckdb.Error):
+                    raise
                 self._revive(error)
                 raise StoreError(str(error)) from error
-            self._numbers.update(new)
-            self._names.update({n: key for key, n in new.items()})
 
     def _columns(self, batches: Sequence[Append], new: dict[tuple[str, str], int]) -> dict[str, NDArray[Any]]:
         """The rows of all batches in the order of the table `record`; numbers series that are `new`."""
