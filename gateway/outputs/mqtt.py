@@ -30,12 +30,21 @@ _TURN_S: Final = 0.05
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
+class _Client(Client):
+    """paho's client, whose sockets can be given back before it is collected: an error may hold on to it."""
+
+    def give_back(self) -> None:
+        """Close the broker's socket and the pair by which paho wakes its loop. Safe twice."""
+        with suppress(OSError):
+            self._reset_sockets()
+
+
 class MqttSink:
     """One prefix at one broker. All calls belong to one thread; nothing is opened before the first."""
 
     def __init__(self, config: MqttOutput) -> None:
         self._config = config
-        self._client: Client | None = None
+        self._client: _Client | None = None
         self._used_s = 0.0
         self._connected: ReasonCode | None = None
         self._lost: ReasonCode | None = None
@@ -72,18 +81,15 @@ class MqttSink:
         """Say goodbye and give the socket back. Safe twice; waits for nobody."""
         client, self._client = self._client, None
         if client is not None:
-            socket = client.socket()
             client.on_connect = client.on_disconnect = client.on_publish = None
             client.disconnect()
-            if socket is not None:
-                with suppress(OSError):
-                    socket.close()
+            client.give_back()
 
-    def _connect(self) -> Client:
+    def _connect(self) -> _Client:
         config, parts = self._config, urlsplit(self._config.address)
         host = parts.hostname or ""
         five = config.mqtt_version == "5"
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"plantpulse-output-{secrets.token_hex(4)}",
             clean_session=None if five else True,

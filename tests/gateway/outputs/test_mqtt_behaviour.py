@@ -198,3 +198,21 @@ async def test_a_broker_that_forbids_the_topic_is_told_and_nothing_counts_as_sen
             assert has_next_step(told(gateway, "output_publish_refused"))
             assert sender_of(gateway).sent_rows == 0
             assert is_accounted_for(gateway)
+
+
+async def test_a_connection_that_is_given_up_leaves_no_descriptor_behind(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, though the error that is shown still holds on to it."""
+    monkeypatch.setattr(mqtt, "ANSWER_S", 0.3)
+    sink = MqttSink(mqtt_output(mosquitto.address))
+    before = len(os.listdir("/proc/self/fd"))
+    await asyncio.to_thread(sink.write, rows_of(1.0))
+    os.kill(mosquitto.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LinkError) as told_of:
+            await asyncio.to_thread(sink.write, rows_of(*range(1000)))
+    finally:
+        os.kill(mosquitto.pid, signal.SIGCONT)
+    assert told_of.value.__traceback__ is not None
+    assert len(os.listdir("/proc/self/fd")) == before
