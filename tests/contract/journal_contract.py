@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -34,12 +35,12 @@ def everything(journal: Journal) -> list[Batch]:
     return found
 
 
-class JournalContract:
+class JournalContract(ABC):
     """The suite. Subclasses give `open_journal`, which must answer the same after a reopening."""
 
+    @abstractmethod
     def open_journal(self, clock: HandClock, keep_days: int = 14) -> Journal:
         """Open the journal of this test."""
-        raise NotImplementedError
 
     @pytest.fixture
     def clock(self) -> HandClock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,12 +31,12 @@ def rows(day: DayRecords) -> list[tuple[int, ...]]:
     return list(zip(day.position.tolist(), *columns, strict=True))
 
 
-class StoreContract:
+class StoreContract(ABC):
     """The suite. Subclasses give `open_store`, which must answer the same after a reopening of the same folder."""
 
+    @abstractmethod
     def open_store(self, folder: Path) -> IntervalStore:
         """Open the store that lives in a folder."""
-        raise NotImplementedError
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[IntervalStore]:
