@@ -29,16 +29,37 @@ def day_digest(gateway: str, day: int, devices: list[str], states: DayStates) ->
 
 
 def day_row(records: DayRecords, generation: int, now_ns: int) -> dict[str, Any]:
-    states = day_states(records.records, records.position, records.day, len(records.devices))
+    """A day as its records say it."""
+    states = states_of_records(records)
+    return row_of_states(records.gateway, records.day, records.devices, states, generation, now_ns)
+
+
+def states_of_records(records: DayRecords) -> DayStates:
+    """The day states of one gateway and day."""
+    return day_states(records.records, records.position, records.day, len(records.devices))
+
+
+def row_of_states(
+    gateway: str, day: int, devices: list[str], states: DayStates, generation: int, now_ns: int
+) -> dict[str, Any]:
+    """The row of `device_day` that holds day states of `devices`."""
     return {
-        "gateway": records.gateway,
-        "day": records.day,
+        "gateway": gateway,
+        "day": day,
         "generation": generation,
-        "digest": day_digest(records.gateway, records.day, records.devices, states),
+        "digest": day_digest(gateway, day, devices, states),
         "computed_ns": now_ns,
-        "devices": json.dumps(records.devices, ensure_ascii=False),
+        "devices": json.dumps(devices, ensure_ascii=False),
         "content": zstandard.ZstdCompressor(level=3).compress(states.to_bytes()),
     }
+
+
+def read_content(content: bytes) -> DayStates:
+    """The day states in a row. Raises ValueError for anything else."""
+    try:
+        return DayStates.from_bytes(zstandard.ZstdDecompressor().decompress(content))
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
 
 
 def replace_day(connection: Connection, row: dict[str, Any]) -> int:

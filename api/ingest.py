@@ -55,7 +55,7 @@ class Sender:
 
 
 class IngestService:
-    """Ingest, presence and announcements of all gateways."""
+    """Ingest, presence and announcements of all gateways. `announced` hears which gateway has told of devices."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class IngestService:
         clock: Clock,
         rate_limit: RateLimit,
         epochs: EpochAlarm,
+        announced: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._journal = journal
         self._applier = applier
@@ -74,6 +75,7 @@ class IngestService:
         self._live = live
         self._announcements = announcements
         self._clock = clock
+        self._announced = announced
         self.epochs = epochs
         self.after_hand_over: Counter[str] = Counter()
         """Rows of replaced hardware that were not taken since the start, by gateway."""
@@ -177,8 +179,12 @@ class IngestService:
             await self._journal.commit_announce(AnnounceEntry(message.gateway, message.epoch, now_ns, is_json, body))
         except JournalError as error:
             raise ProblemError("busy", str(error), {"retry-after": "2"}) from error
-        await asyncio.to_thread(self._announcements.take, message, now_ns)
+        await asyncio.to_thread(self._take_announced, message, now_ns)
         return Accepted(len(message.announcements), self._clock.now_ns())
+
+    def _take_announced(self, message: Announce, now_ns: int) -> None:
+        self._announcements.take(message, now_ns)
+        self._announced(message.gateway)
 
     def _read(self, read: Callable[[], T]) -> T:
         try:

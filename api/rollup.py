@@ -18,7 +18,8 @@ import structlog
 from sqlalchemy import Engine, delete, func, select
 
 from api.clock import Clock
-from api.day_rows import DayMarks, day_row, mark_days, replace_day
+from api.day_rows import DayMarks, mark_days, replace_day
+from api.holes import HoleSettler, mark_hand_overs
 from api.register.counters import raise_counter, read_counter
 from api.register.database import writing
 from api.register.models import DeviceDay, DirtyDay
@@ -72,12 +73,12 @@ class Rollup:
     ) -> None:
         self._duty = duty or AlwaysOnDuty()
         self._engine = engine
-        self._store = store
         self._clock = clock
         self._today_refresh_s = today_refresh_s
         self._applied = applied
         self._changed = changed
         self._final = final
+        self._settler = HoleSettler(engine, store, final)
         self._hold_until = 0
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -104,6 +105,11 @@ class Rollup:
         """Raise generations, durably."""
         mark_days(self._engine, marks)
         self._wake.set()
+
+    def announced(self, gateway: str) -> None:
+        """A gateway's devices have told what they are: whether new hardware reads the same counters is judged again."""
+        if mark_hand_overs(self._engine, gateway):
+            self._wake.set()
 
     def hold_until(self, position: int) -> None:
         """Compute nothing before the store has applied a position: of a store that is made again, a day is whole
@@ -195,12 +201,8 @@ class Rollup:
         self._seen = seen
 
     def _chunk(self, keys: list[_Key]) -> int:
-        wanted = {(key.gateway, key.day): key for key in keys if not self._final(key.day)}
-        now_ns = self._clock.now_ns()
-        rows = [
-            day_row(records, wanted[records.gateway, records.day].generation, now_ns)
-            for records in self._store.read_days(list(wanted))
-        ]
+        wanted = {(key.gateway, key.day): key.generation for key in keys if not self._final(key.day)}
+        rows = self._settler.rows(wanted, self._clock.now_ns())
         changed = 0
         with writing(self._engine) as connection:
             number = read_counter(connection, "device_day", lock=True) + 1  # what it will be when readers are told

@@ -169,7 +169,9 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
         applier=applier,
         rollup=rollup,
         housekeeping=housekeeping,
-        ingest=IngestService(journal, applier, credentials, live, announcements, clock, limit, epochs),
+        ingest=IngestService(
+            journal, applier, credentials, live, announcements, clock, limit, epochs, rollup.announced
+        ),
         credentials=credentials,
         attempts=Attempts(clock),
         live=live,

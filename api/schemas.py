@@ -207,6 +207,8 @@ class EvidenceRow(ApiModel):
     first_proof_at: datetime | None
     last_proof_at: datetime | None
     quantity: float | None
+    quantity_estimated: float | None
+    """Part of a meter's quantity whose place in time is estimated; the reason says why."""
     unit: str
     gaps: list[tuple[datetime, datetime]]
     """Times of the period that nobody watched, longest first, at most 20."""

@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.clock import Clock
-from api.recompute.plan import Key, Span
+from api.holes import Key
+from api.recompute.plan import Span
 from api.recompute.run import RecomputeError, Runner, in_process, recompute
 from api.settings import Settings
 from api.store.port import StoreError

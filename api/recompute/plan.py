@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 import duckdb
 from sqlalchemy import Engine, select
 
+from api.holes import Key, hand_overs_of, within_reach
 from api.journal.port import Kept
 from api.recompute.tasks import SealedTask, ServerTask, Task, chunks
 from api.register.models import DeviceDay, GatewayCredential
@@ -22,8 +23,8 @@ from api.store.sealed import SealedDay, read_sealed
 _ROWS_A_TASK: Final = 2_000_000
 _KEYS_A_TASK: Final = 16
 
-Key = tuple[str, int]
-"""(gateway, local day)."""
+HandOvers = Mapping[str, Sequence[int]]
+"""When new hardware took over, s UTC, by gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Plan:
     keys: set[Key] = field(default_factory=set)
     """What the tasks compute."""
     hot: set[Key] = field(default_factory=set)
-    """What only the owner of DuckDB's open file can compute."""
+    """What only the owner of DuckDB's open file can compute, and days around a hand-over, which need others beside."""
     final: set[Key] = field(default_factory=set)
     """What stands as it is, because its records are no longer all there."""
 
@@ -58,30 +59,33 @@ def plan(settings: Settings, engine: Engine, kept: Kept, span: Span) -> Plan:
     with engine.connect() as connection:
         found = connection.execute(select(d.gateway, d.day).where(d.day >= span.from_day, d.day <= span.to_day)).all()
         allowed = set(connection.execute(select(GatewayCredential.gateway).distinct()).scalars())
+        hand_overs = hand_overs_of(connection)
     known = {(gateway, day) for gateway, day in found if span.has(gateway, day)}
     path = duckdb_path(settings.store_address)
     if path is None:
         gateways = allowed | {gateway for gateway, _ in known}
-        return _of_server(settings, known, gateways, _final(kept, frozenset()), span)
-    return _of_files(path, known, kept, span)
+        return _of_server(settings, known, gateways, _final(kept), span, hand_overs)
+    return _of_files(path, known, kept, span, hand_overs)
 
 
-def _final(kept: Kept, sealed: Collection[int]) -> int | None:
+def _final(kept: Kept) -> int | None:
     before = kept.final_before
     return None if before is None else before[0]
 
 
-def _of_files(path: Path, known: set[Key], kept: Kept, span: Span) -> Plan:
+def _of_files(path: Path, known: set[Key], kept: Kept, span: Span, hand_overs: HandOvers) -> Plan:
     made = Plan()
     sealed = {day.day: day for day in _sealed_days(sealed_folder(path))}
-    before = _final(kept, sealed)
+    before = _final(kept)
     for day in sealed.values():
-        gateways = sorted(g for g in day.gateways if span.has(g, day.day))
+        asked = sorted(g for g in day.gateways if span.has(g, day.day))
+        gateways = [g for g in asked if not within_reach(hand_overs.get(g, ()), day.day)]
+        made.hot.update((g, day.day) for g in set(asked).difference(gateways))
         size = max(1, len(day.gateways) * _ROWS_A_TASK // max(1, day.rows))
         for some in chunks(gateways, size):
             made.tasks.append(SealedTask(day.path.absolute(), day.day, day.through, some))
         made.keys.update((gateway, day.day) for gateway in gateways)
-    for key in known - made.keys:
+    for key in known - made.keys - made.hot:
         if key[1] in sealed or before is None or key[1] >= before:
             made.hot.add(key)
         else:
@@ -98,7 +102,9 @@ def _sealed_days(folder: Path) -> Iterable[SealedDay]:
         raise StoreError(f"{folder}: 封存文件无法读取 a sealed day cannot be read: {error}") from error
 
 
-def _of_server(settings: Settings, known: set[Key], gateways: set[str], before: int | None, span: Span) -> Plan:
+def _of_server(
+    settings: Settings, known: set[Key], gateways: set[str], before: int | None, span: Span, hand_overs: HandOvers
+) -> Plan:
     made = Plan()
     store = open_store(settings.store_address, token_file=settings.store_token_file, ca_file=settings.store_ca_file)
     try:
@@ -108,6 +114,8 @@ def _of_server(settings: Settings, known: set[Key], gateways: set[str], before: 
     for key in sorted(known | there, key=lambda key: (key[1], key[0])):
         if before is not None and key[1] < before:
             made.final.add(key)
+        elif within_reach(hand_overs.get(key[0], ()), key[1]):
+            made.hot.add(key)
         else:
             made.keys.add(key)
     ordered = sorted(made.keys, key=lambda key: (key[1], key[0]))

@@ -15,17 +15,19 @@ from sqlalchemy import Engine, select
 
 from api.clock import Clock
 from api.day_rows import mark_days, replace_day
+from api.final_days import FinalDays
+from api.holes import HoleSettler, Key
 from api.journal.kept import KeptFile
 from api.journal.port import Kept
 from api.journal.postgres_kept import PostgresKept
-from api.recompute.plan import Key, Span, plan
-from api.recompute.tasks import Row, Task, rows_of, work
+from api.recompute.plan import Span, plan
+from api.recompute.tasks import Row, Task, work
 from api.register.counters import raise_counter, read_counter
 from api.register.database import migrate, open_register, writing
 from api.register.models import DeviceDay, DirtyDay
 from api.settings import Settings
 from api.store.open import open_store
-from api.store.port import StoreLockedError
+from api.store.port import EmbeddedStore, StoreLockedError
 
 _WRITE_ROWS: Final = 200
 
@@ -70,7 +72,8 @@ def recompute(settings: Settings, clock: Clock, span: Span, runner: Runner = in_
             late |= _write(engine, rows, report)
         report.without_records = sorted(todo.keys - seen)
         if late:
-            _compute_here(settings, engine, late, now_ns, report)
+            with _kept(settings, engine) as kept:
+                _compute_here(settings, engine, kept, span, late, now_ns, report)
         report.changed.sort()
         report.left_to_service.sort()
         return report
@@ -88,15 +91,21 @@ def _kept(settings: Settings, engine: Engine) -> Iterator[Kept]:
         yield kept
 
 
-def _compute_here(settings: Settings, engine: Engine, keys: set[Key], now_ns: int, report: Report) -> None:
-    """Days that stand in the open store: by this process where no service runs, else by the service."""
+def _compute_here(
+    settings: Settings, engine: Engine, kept: Kept, span: Span, keys: set[Key], now_ns: int, report: Report
+) -> None:
+    """Days that stand in the open store, or around a hand-over: here where no service runs, else by the service."""
     try:
         store = open_store(settings.store_address, token_file=settings.store_token_file, ca_file=settings.store_ca_file)
     except StoreLockedError:
         _leave(engine, keys, report)
         return
     with closing(store):
-        rows = rows_of(store.read_days(sorted(keys, key=lambda key: (key[1], key[0]))), store.applied(), now_ns)
+        final = FinalDays(kept, store.sealed_days if isinstance(store, EmbeddedStore) else tuple)
+        applied = store.applied()
+        ordered = sorted(keys, key=lambda key: (key[1], key[0]))
+        rows = HoleSettler(engine, store, final).rows(dict.fromkeys(ordered, applied), now_ns)
+    rows = [row for row in rows if span.has(row["gateway"], row["day"])]
     report.without_records += sorted(keys - {(row["gateway"], row["day"]) for row in rows})
     left = _write(engine, rows, report)
     if left:

@@ -14,7 +14,7 @@ from api.clock import moment
 from api.schemas import EvidenceRow, Explanation, Figure, Page
 from api.services.access import Reader
 from api.services.energy import MeterMonth, MeterResult
-from api.services.explain_words import UNCONFIRMED, Counted, Why, why, words_of
+from api.services.explain_words import UNCONFIRMED, Counted, Why, estimated_words, why, words_of
 from api.services.figures import Result, compute, definition_named
 from api.services.gaps import GapFinder
 from api.services.perimeter import EVIDENCE, evidence_of
@@ -24,6 +24,7 @@ from api.services.register_view import BindingFact
 from api.services.shares import ProcessResult, ShareResult
 from api.services.sources import Question
 from metrics.days import NEVER
+from metrics.hand_over import SETTLED
 from metrics.rates import AssetClass
 from metrics.record import TENTHS_PER_S, THOUSANDTHS
 from metrics.rollup import AssetPeriod
@@ -140,6 +141,7 @@ def _asset_row(
         "first_proof_at": None if states is None else _proof(int(states.first_connected_s[i])),
         "last_proof_at": None if states is None else _proof(int(states.last_connected_s[i])),
         "quantity": None,
+        "quantity_estimated": None,
         "unit": "",
         "gaps": finder.gaps(owned),
     }
@@ -237,6 +239,8 @@ def _meter_row(question: Question, result: MeterResult, stretch: MeterMonth, i: 
         words = Why("excluded", "包含在上级表中，不重复计入", "contained in another meter, not added again")
     owned = [b for b in question.view.bindings.get(fact.object_id, []) if b.role == "quantity"]
     main = _main(owned)
+    estimated = int(states.quantity_estimated[i]) / THOUSANDTHS
+    more_zh, more_en = estimated_words(estimated, result.unit, bool(int(states.flags[i]) & SETTLED))
     return EvidenceRow(
         id=fact.id,
         number=fact.number,
@@ -244,8 +248,8 @@ def _meter_row(question: Question, result: MeterResult, stretch: MeterMonth, i: 
         enterprise_id=fact.credit_code,
         enterprise_zh=question.view.enterprises[fact.credit_code].name_zh,
         counted=words.counted,
-        reason_zh=words.zh,
-        reason_en=words.en,
+        reason_zh=words.zh + more_zh,
+        reason_en=words.en + more_en,
         evidence=evidence_of(question.known.announced, owned) if owned else None,
         gateway=main.gateway if main else None,
         device=main.device if main else None,
@@ -254,6 +258,7 @@ def _meter_row(question: Question, result: MeterResult, stretch: MeterMonth, i: 
         first_proof_at=_proof(int(states.first_connected_s[i])),
         last_proof_at=_proof(int(states.last_connected_s[i])),
         quantity=(sign or 1) * int(states.quantity[i]) / THOUSANDTHS,
+        quantity_estimated=estimated,
         unit=result.unit,
         gaps=finder.gaps(owned),
     )
@@ -298,6 +303,7 @@ def _process_rows(question: Question, result: ProcessResult) -> _Rows:
                     first_proof_at=None,
                     last_proof_at=None,
                     quantity=None,
+                    quantity_estimated=None,
                     unit="",
                     gaps=[],
                 )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+import numpy as np
+
 from api.schemas import Figure
 from api.services.energy import MeterResult
 from api.services.figures import Result, method_of
 from api.services.rates import RateResult
 from api.services.shares import ProcessResult, ShareResult
 from metrics.rates import AssetClass
+from metrics.record import THOUSANDTHS
 
 Counted = Literal["numerator", "denominator-only", "unobserved", "excluded"]
 Words = tuple[str, str, str]
@@ -137,7 +140,43 @@ def _rate_words(figure: Figure, result: RateResult) -> Words:
     return zh, en, formula
 
 
+def estimated_words(estimated: float, unit: str, settled: bool) -> tuple[str, str]:
+    """What a meter's row says of the part of its quantity that is estimated, and why; nothing where there is none.
+
+    `settled`: the hole that a change of the gateway's hardware left is in it.
+    """
+    if not estimated:
+        return "", ""
+    why_zh, why_en = "断线跨零点，按时间分摊到各日", "a gap over midnight, split by time"
+    if settled:
+        why_zh = "更换网关硬件期间未记录，按换前换后两次表计读数之差补计"
+        why_en = "not recorded while the gateway's hardware was replaced, settled by the readings before and after"
+    return f"；其中估算 {estimated:,.3f} {unit}：{why_zh}", f"; {estimated:,.3f} {unit} of it estimated: {why_en}"
+
+
+def _estimated_in(result: MeterResult) -> float:
+    """What is estimated of the meters that are counted, in the carrier's unit."""
+    found = 0
+    for stretch in result.stretches:
+        inside = np.array([code in stretch.codes for code in stretch.perimeter.codes], np.bool_)
+        found += int(stretch.plants.estimated[inside].sum())
+    return found / THOUSANDTHS
+
+
 def _meter_words(figure: Figure, result: MeterResult) -> Words:
+    """Sentence and formula; a part that is estimated is told of in the sentence."""
+    zh, en, formula = _metered_words(figure, result)
+    estimated = _estimated_in(result)
+    if result.quantity.value is None or not estimated:
+        return zh, en, formula
+    return (
+        f"{zh}其中 {estimated:,.3f} {result.unit} 为估算。",
+        f"{en} {estimated:,.3f} {result.unit} of it is estimated.",
+        formula,
+    )
+
+
+def _metered_words(figure: Figure, result: MeterResult) -> Words:
     quantity, unit = result.quantity.value, result.unit
     coverage = percent(figure.coverage)
     if quantity is None:

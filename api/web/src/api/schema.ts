@@ -994,6 +994,8 @@ export interface components {
             observed_s: number;
             /** Quantity */
             quantity: number | null;
+            /** Quantity Estimated */
+            quantity_estimated: number | null;
             /** Reason En */
             reason_en: string;
             /** Reason Zh */

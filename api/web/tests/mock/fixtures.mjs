@@ -298,6 +298,7 @@ export function explanation(of, nowMs) {
       first_proof_at: device === null ? null : iso(nowMs - 20 * 86_400_000),
       last_proof_at: device === null ? null : iso(nowMs - 3_000),
       quantity: null,
+      quantity_estimated: null,
       unit: '',
       gaps: device === null ? [] : [[iso(nowMs - 90_000_000), iso(nowMs - 86_000_000)]],
     })),
