@@ -183,6 +183,10 @@ def publish(
 
     if sum((draft, set_id is not None, withdraw is not None)) > 1:
         raise typer.BadParameter("--draft、--set、--withdraw 只能用一个 / one of them at a time")
+    if (set_id is not None or withdraw is not None) and not note.strip():
+        raise typer.BadParameter("--note: 发布与撤回须写明说明 / publishing and withdrawing need a note")
+    if period is not None:
+        _check_period(period)
     try:
         lines = say(
             settings_or_exit(),
@@ -198,6 +202,16 @@ def publish(
         fail(str(error))
     for line in lines:
         typer.echo(line)
+
+
+def _check_period(text: str) -> None:
+    from api.problems import ProblemError
+    from api.services.periods import read_period
+
+    try:
+        read_period(text, 0)
+    except ProblemError as error:
+        raise typer.BadParameter(f"--{error.detail}") from error
 
 
 def _day(text: str) -> int:

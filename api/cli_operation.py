@@ -34,10 +34,12 @@ def recompute(
 ) -> None:
     """由分钟记录重算日指标，与现有结果逐位比较 / compute days again from their records, compared to the bit with what
     stands."""
-    from api.recompute.command import RecomputeCommandError, recompute_days
+    from api.recompute.command import RecomputeCallError, RecomputeCommandError, recompute_days
 
     try:
         told = recompute_days(settings_or_exit(), SystemClock(), from_day, to_day, gateway or [], scheduler)
+    except RecomputeCallError as error:
+        raise typer.BadParameter(str(error)) from error
     except RecomputeCommandError as error:
         fail(str(error))
     if as_json:

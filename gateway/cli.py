@@ -73,24 +73,31 @@ def run(
     status_file: Annotated[
         Path | None, typer.Option(help="每 2 秒写一次运行摘要 / write a summary here every 2 s")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="日志每行一个 JSON，写到标准输出 / the log on stdout, a JSON object a line")
+    ] = False,
 ) -> None:
     """运行网关 / Run the gateway until it is stopped."""
     import asyncio
 
     from collectors.model import CollectorError
     from collectors.strict_yaml import FileError
+    from gateway.config import load
     from gateway.logs import set_up
     from gateway.outbox import OutboxError
     from gateway.runner import Options
     from gateway.runner import run as run_gateway
 
-    plant = _load(config)
-    set_up()
+    try:
+        plant = load(config)
+    except FileError as error:
+        fail(error, as_json, in_a_line=True)
+    set_up(as_json=as_json)
     options = Options(seconds=seconds, close_short=close_short_on_stop, status_file=status_file)
     try:
         code = asyncio.run(run_gateway(plant, options))
     except (FileError, CollectorError, OutboxError, OSError) as error:
-        fail(error)
+        fail(error, as_json, in_a_line=True)
     raise typer.Exit(code)
 
 
@@ -153,6 +160,7 @@ def page_password(
     file: Annotated[
         Path, typer.Argument(help="写到哪个文件 / the file to write; name it in gateway.page.password_file")
     ],
+    as_json: JsonOption = False,
 ) -> None:
     """设置本地页面的密码 / Set the password of the local page; asks for it twice."""
     from gateway.page import passwords
@@ -160,10 +168,15 @@ def page_password(
 
     try:
         with secret_file(file) as write:
-            password = typer.prompt("密码 / password", hide_input=True, confirmation_prompt="再次输入 / once more")
+            password = typer.prompt(
+                "密码 / password", hide_input=True, confirmation_prompt="再次输入 / once more", err=as_json
+            )
             write(passwords.hashed(password) + "\n")
     except (OSError, passwords.PasswordError) as error:
-        fail(error)
+        fail(error, as_json)
+    if as_json:
+        print_json({"ok": True, "file": str(file)})
+        return
     print(f"{file}: 已写入。/ written.")
 
 

@@ -1,4 +1,4 @@
-"""The log: one line for each change of state, to standard error."""
+"""The log: one line for each change of state, to standard error, or as JSON to standard output."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ with _without("rich"):  # for coloured tracebacks on a terminal; a gateway would
     import structlog
 
 
-def set_up() -> None:
-    """Lines for people on a terminal, JSON elsewhere. Call once, in the command."""
-    terminal = sys.stderr.isatty()
+def set_up(*, as_json: bool = False) -> None:
+    """Lines for people on a terminal, JSON elsewhere. Call once, in the command.
+
+    `as_json`: the log is what a program asked for: a JSON object a line, and nothing else, on standard output.
+    """
+    terminal = sys.stderr.isatty() and not as_json
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -39,6 +42,6 @@ def set_up() -> None:
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout if as_json else sys.stderr),
     )
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")

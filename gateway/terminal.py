@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, in_a_line: bool = False) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=None if in_a_line else 2) + "\n")
 
 
-def fail(error: Exception, as_json: bool = False) -> NoReturn:
+def fail(error: Exception, as_json: bool = False, *, in_a_line: bool = False) -> NoReturn:
     """Tell what is wrong and end with 1."""
     from collectors.model import CollectorError
     from collectors.strict_yaml import FileError
@@ -35,7 +35,7 @@ def fail(error: Exception, as_json: bool = False) -> NoReturn:
             ]
         else:
             problems = [{"zh": str(error), "en": str(error)}]
-        print_json({"ok": False, "problems": problems})
+        print_json({"ok": False, "problems": problems}, in_a_line=in_a_line)
     else:
         lines = [str(error)]
         if isinstance(error, CollectorError):

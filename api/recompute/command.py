@@ -24,18 +24,27 @@ class RecomputeCommandError(Exception):
     """What cannot be done; the text says why, in Chinese and English."""
 
 
+class RecomputeCallError(RecomputeCommandError):
+    """A call that is wrong whatever the county holds: an option's value is none."""
+
+
 def recompute_days(
     settings: Settings, clock: Clock, from_day: str, to_day: str, gateways: list[str], scheduler: str
 ) -> dict[str, Any]:
-    """Compute days again; days as `2026-11-23`, empty: a year ago to yesterday. Raises RecomputeCommandError."""
+    """Compute days again; days as `2026-11-23`, empty: a year ago to yesterday. Raises RecomputeCommandError and
+    RecomputeCallError."""
     today = int(local_day(clock.now_ns() // 1_000_000_000))
     span = Span(
         _number("--from", from_day) if from_day else today - _YEAR,
         _number("--to", to_day) if to_day else today - 1,
         frozenset(gateways),
     )
+    if span.from_day > span.to_day:
+        days = f"--from {_text(span.from_day)} --to {_text(span.to_day)}"
+        raise RecomputeCallError(f"{days}: 首日不能晚于末日 expected the first day not after the last")
+    runner = _runner(scheduler)
     try:
-        report = recompute(settings, clock, span, _runner(scheduler))
+        report = recompute(settings, clock, span, runner)
     except (RecomputeError, StoreError, SQLAlchemyError, sqlite3.Error, ValueError, OSError) as error:
         raise RecomputeCommandError(f"{type(error).__name__}: {error}") from error
     return {
@@ -53,7 +62,7 @@ def _runner(scheduler: str) -> Runner:
     if scheduler == "in-process":
         return in_process
     if not scheduler.startswith(("tcp://", "tls://")):
-        raise RecomputeCommandError(
+        raise RecomputeCallError(
             f"--scheduler {scheduler}: 应为 expected in-process, tcp://host:port or tls://host:port"
         )
     try:
@@ -69,7 +78,7 @@ def _number(option: str, text: str) -> int:
     try:
         return date.fromisoformat(text).toordinal() - _EPOCH
     except ValueError as error:
-        raise RecomputeCommandError(f"{option} {text}: 应为日期 expected a day such as 2026-11-23") from error
+        raise RecomputeCallError(f"{option} {text}: 应为日期 expected a day such as 2026-11-23") from error
 
 
 def _text(day: int) -> str:

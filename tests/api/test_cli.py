@@ -75,6 +75,32 @@ def test_a_wrong_call_ends_with_2(shell: CliRunner) -> None:
     assert shell.invoke(app, ["serve", "--nonsense"]).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["recompute", "--from", "yesterday"],
+        ["recompute", "--to", "2026-13-01"],
+        ["recompute", "--from", "2026-11-02", "--to", "2026-11-01"],
+        ["recompute", "--scheduler", "http://x"],
+        ["publish", "--set", "1"],
+        ["publish", "--withdraw", "1", "--note", " "],
+        ["publish", "--draft", "--set", "1"],
+        ["publish", "--draft", "--period", "october"],
+        ["publish", "--period", "2026-02..2026-11"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_without_a_value_that_it_can_have_is_a_wrong_call(shell: CliRunner, call: list[str]) -> None:
+    done = shell.invoke(app, call)
+    assert done.exit_code == 2
+    assert call[1] in done.output or "--note" in done.output or "--period" in done.output
+
+
+def test_what_the_county_does_not_hold_is_no_wrong_call(shell: CliRunner) -> None:
+    done = shell.invoke(app, ["publish", "--set", "7", "--note", "十月快报"])
+    assert (done.exit_code, "there is no such set" in done.output) == (1, True)
+
+
 def test_a_code_is_made_listed_without_its_text_and_withdrawn(shell: CliRunner, tmp_path: Path) -> None:
     printed = shell.invoke(app, ["gateway", "code", "gw-1", "--hours", "2"])
     file = tmp_path / "code"

@@ -107,6 +107,27 @@ def test_a_wrong_file_is_told_before_anything_is_opened(tmp_path: Path) -> None:
     assert code == 1
     assert "gatewy" in err
     assert not (CASES / "unknown_key" / "plantpulse-data").exists()
+    code, out, err = invoke("run", "--config", str(CASES / "unknown_key" / "plant.yaml"), "--json")
+    assert (code, err, out.count("\n")) == (1, "", 1), "one object in one line, as all that run prints"
+    assert [p["key"] for p in json.loads(out)["problems"]] == ["gatewy"]
+
+
+async def test_a_program_that_runs_a_gateway_reads_its_log_as_json_from_standard_output(tmp_path: Path) -> None:
+    path = plant_file(tmp_path, "modbus-tcp://127.0.0.1:9")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.cli", "run", "--config", str(path), "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    first = await asyncio.wait_for(process.stdout.readline(), 60)
+    process.send_signal(signal.SIGTERM)
+    rest, complaints = await asyncio.wait_for(process.communicate(), 60)
+    lines = [json.loads(line) for line in (first + rest).splitlines()]
+    assert {"event", "level", "timestamp"} <= lines[0].keys()
+    assert all(isinstance(line, dict) for line in lines)
+    assert (process.returncode, complaints) == (0, b"")
 
 
 def test_profiles_are_found_by_brand_and_model() -> None:

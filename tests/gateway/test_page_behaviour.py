@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import ssl
@@ -479,6 +480,16 @@ def test_the_password_command_writes_a_hash_that_only_its_owner_reads(tmp_path: 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert passwords.fits(PASSWORD, passwords.read(path))
     assert not passwords.fits(PASSWORD + "x", passwords.read(path))
+
+
+def test_a_program_that_sets_the_password_reads_nothing_but_json(tmp_path: Path) -> None:
+    path = tmp_path / "page-password"
+    short = CliRunner().invoke(app, ["page-password", str(path), "--json"], input="short\nshort\n")
+    told = json.loads(short.stdout)
+    assert (short.exit_code, told["ok"], len(told["problems"])) == (1, False, 1)
+    done = CliRunner().invoke(app, ["page-password", str(path), "--json"], input=f"{PASSWORD}\n{PASSWORD}\n")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"ok": True, "file": str(path)})
+    assert "password" in done.stderr, "it is still asked for"
 
 
 @pytest.mark.parametrize("line", ["", "a-long-example", "scrypt$2$8$1$AA==$AA==", "scrypt$16384$8$1$!$AA=="])
