@@ -1,4 +1,4 @@
-"""The commands of operation: doctor, backup, restore, recompute."""
+"""The commands of operation: doctor, backup, restore, recompute, export."""
 
 from __future__ import annotations
 
@@ -52,6 +52,65 @@ def recompute(
     )
     for one in told["changed"]:
         typer.echo(f"  改变 changed: {one['gateway']} {one['day']}")
+
+
+@operation.command()
+def export(
+    period: Annotated[
+        str | None, typer.Option(help="2026-11、2026-Q4、2026、2026-01..2026-11；默认本月 / default: this month")
+    ] = None,
+    set_id: Annotated[
+        int | None, typer.Option("--set", help="这套数，照当时算出的 / this set, as it was computed then")
+    ] = None,
+    devices: Annotated[
+        bool, typer.Option("--device-days", help="改为每台设备每天的日数据 / day by day what each device did, instead")
+    ] = False,
+    enterprises: Annotated[
+        bool, typer.Option("--enterprises", help="含每家企业 / every enterprise's figures too")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="写入 .csv、.parquet 或 .json 文件；不给则打印 / into this file; else printed", dir_okay=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="以 JSON 输出 / print JSON")] = False,
+) -> None:
+    """导出一个统计期各范围的指标，或每台设备每天的日数据，服务可照常运行 / export a period's figures at every scope, or
+    what each device did each day; the service may run."""
+    from api.export.command import Asked
+    from api.export.command import export as run
+    from api.export.files import WRITERS
+    from api.export.tables import is_period
+    from api.problems import ProblemError
+    from api.services.figure_sets import FigureSetError
+
+    if set_id is not None and (devices or enterprises or period is not None):
+        raise typer.BadParameter(
+            "--set: 不能与 --period、--device-days、--enterprises 同用 / stands alone: a set has both"
+        )
+    if devices and enterprises:
+        raise typer.BadParameter("--enterprises: 只用于指标 / belongs to figures, not to --device-days")
+    if period is not None and not is_period(period):
+        raise typer.BadParameter(
+            f"--period {period}: 应为 expected 2026-11-23, 2026-11, 2026-Q4, 2026, 2026-01..2026-11"
+        )
+    if to is not None and to.suffix.lower() not in WRITERS:
+        raise typer.BadParameter(f"--to {to}: 应以此结尾 expected a name that ends with {', '.join(WRITERS)}")
+    try:
+        told = run(settings_or_exit(), SystemClock(), Asked(period, set_id, devices, enterprises, to, as_json))
+    except (FigureSetError, ProblemError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(
+            f"{to or '-'}: 写不进去，请检查文件夹、权限与磁盘 cannot be written, check folder, rights and disk: {error}"
+        )
+    if to is None:
+        return
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        typer.echo(f"{to}: {told['period']}, {told['rows']} 行 rows")
 
 
 _MARKS = {"ok": "  ", "warning": "! ", "failed": "X ", "unknown": "? "}

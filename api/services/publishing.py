@@ -28,7 +28,7 @@ def say(
     enterprises: bool,
 ) -> list[str]:
     """Draft, publish, withdraw, or list. Raises FigureSetError and ProblemError."""
-    reader = _reader(clock)
+    reader = local_reader(clock)
     with RegisterSources.opened(settings, clock) as sources:
         if draft:
             made = make_draft(sources, reader, period, ACTOR, note, enterprises=enterprises)
@@ -50,7 +50,7 @@ def _line(one: FigureSetSummary) -> str:
     )
 
 
-def _reader(clock: Clock) -> Reader:
+def local_reader(clock: Clock) -> Reader:
     """The person at the service's own machine, who reads what a statistician reads."""
     expires_at = datetime.fromtimestamp(clock.now_ns() / 1e9, UTC) + timedelta(hours=1)
     return Reader(Session(username=ACTOR, role="statistician", enterprise=None, expires_at=expires_at), "")
