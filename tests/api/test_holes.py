@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ from tests.api.county_fixtures import (
     minutes,
     register_files,
     running_county,
-    settings_for,
 )
+from tests.api.postgres import new_database, postgres_server
 from tests.api.test_enrolment import NEW, OLD, enrolled, sender
 from tests.servers_influx import influx_1
 
@@ -252,45 +252,65 @@ async def test_a_meter_that_stood_still_leaves_every_digest_as_it_was(plant: Pla
     assert digests(settings) == with_hand_over
 
 
-def no_server() -> AbstractContextManager[Any]:
-    return nullcontext(None)
+@contextmanager
+def embedded(folder: Path) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Settings of an empty store, each time anew."""
+
+    def anew() -> dict[str, Any]:
+        shutil.rmtree(folder / "store", ignore_errors=True)
+        return {}
+
+    yield anew
+
+
+@contextmanager
+def influxdb(_: Path) -> Iterator[Callable[[], dict[str, Any]]]:
+    """The same on an InfluxDB."""
+    with influx_1() as server:
+        names = iter(("county", "again"))
+
+        def anew() -> dict[str, Any]:
+            name = next(names)
+            server.bucket(name)
+            return {"store_url": server.url(name), "store_token_file": server.token_file}
+
+        yield anew
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[Callable[[], dict[str, Any]]]:
+    """The embedded store beside a register in PostgreSQL."""
+    with postgres_server() as server, embedded(folder) as anew:
+        register_url = new_database(server)
+        yield lambda: anew() | {"register_url": register_url}
 
 
 @pytest.mark.parametrize("at_once", [1, 16])
-@pytest.mark.parametrize("server", [no_server, influx_1], ids=["duckdb", "influxdb"])
+@pytest.mark.parametrize("engines", [embedded, influxdb, postgresql])
 async def test_a_store_that_was_wiped_gives_the_same_bits_again(
     tmp_path: Path,
-    server: Callable[[], AbstractContextManager[Any]],
+    engines: Callable[[Path], AbstractContextManager[Callable[[], dict[str, Any]]]],
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where days are computed one by one, each without knowing of the days after it."""
     monkeypatch.setattr("api.rollup._CHUNK_KEYS", at_once)
     clock = HandClock()
-    with server() as running:
-        more: dict[str, Any] = {}
-        if running is not None:
-            running.bucket("county")
-            more = {"store_url": running.url("county"), "store_token_file": running.token_file}
-        async with running_county(tmp_path / "county", clock, **more) as county:
+    folder = tmp_path / "county"
+    with engines(folder) as anew:
+        async with running_county(folder, clock, **anew()) as county:
             plant = await replaced(county, tmp_path)
             await plant.start()
             late = counted(local_day_start_s(TODAY - 2) + 3600, 180, AT_DEATH + 40_000)
             await plant.old.send(["main-1"], late)
             await county.settle()
-            settings = county.settings
-            before = digests(settings)
-            assert sum(estimated(settings).values()) > 0
-        if running is not None:
-            running.bucket("again")
-            more["store_url"] = running.url("again")
-        else:
-            shutil.rmtree(settings.data_dir / "store")
-        with register_of(settings) as engine, engine.begin() as connection:
-            connection.execute(delete(DeviceDay))
-        async with running_county(tmp_path / "county", clock, **more) as county:
+            before = digests(county.settings)
+            assert sum(estimated(county.settings).values()) > 0
+            with register_of(county.settings) as engine, engine.begin() as connection:
+                connection.execute(delete(DeviceDay))
+        async with running_county(folder, clock, **anew()) as county:
             await county.settle()
-        assert digests(settings_for(tmp_path / "county", **more)) == before
+            assert digests(county.settings) == before
 
 
 async def test_recompute_settles_as_the_service_does(tmp_path: Path) -> None:

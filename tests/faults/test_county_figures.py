@@ -250,12 +250,12 @@ def test_holds_drafts_and_the_audit_log_from_the_shell(tmp_path: Path, monkeypat
     code, text = call("publish", "--draft", "--period", "2026-10", "--note", "try")
     assert code == 0
     assert text.startswith("1: 2026-10, draft, ")
-    assert call("publish", "--set", "1")[0] == 1  # without a note
+    assert call("publish", "--set", "1")[0] == 2  # without a note
     assert "revision 1" in call("publish", "--set", "1", "--note", "first figures")[1]
     assert "published" in call("publish")[1]
     assert call("publish", "--withdraw", "1", "--note", "a mistake")[0] == 0
     assert call("publish", "--draft", "--set", "1")[0] == 2
-    assert call("publish", "--draft", "--period", "2026-13")[0] == 1
+    assert call("publish", "--draft", "--period", "2026-13")[0] == 2
     code, text = call("audit")
     assert code == 0
     assert "5 行 rows" in text
