@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,6 @@ AGAIN_PART: Final = 128
 """The first part of a window that comes again, after the clock was set back or records got their dates."""
 STEP_NOTICED_NS: Final = 2 * NS_PER_S
 """How far the system clock may stand from the time line before people are told and records are flagged."""
-_TIME_ERROR: Final = 5
-_TIMEX_BYTES: Final = 512
-"""More than `struct timex` takes on any machine; all zero it asks and sets nothing."""
-_ADJTIMEX: Final = getattr(ctypes.CDLL(None), "adjtimex", None)
 
 
 def boottime_ns() -> int:
@@ -36,14 +31,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
     except OSError:
         return ""
-
-
-def is_ntp_synchronised() -> bool:
-    """Whether the kernel says that NTP keeps the system clock right (adjtimex, asked without setting anything)."""
-    if _ADJTIMEX is None:
-        return False
-    found: int = _ADJTIMEX(ctypes.create_string_buffer(_TIMEX_BYTES))
-    return 0 <= found < _TIME_ERROR
 
 
 class TimeLine:

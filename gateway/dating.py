@@ -15,8 +15,8 @@ from gateway.clock import (
     NS_PER_S,
     STEP_NOTICED_NS,
     TimeLine,
-    is_ntp_synchronised,
 )
+from gateway.kernel_clock import is_ntp_synchronised
 
 NTP_SETTLES_NS: Final = 10 * NS_PER_S
 """A step that NTP confirms is followed when it has lasted this long."""

@@ -65,13 +65,15 @@ class Keeper:
 
     async def tick(self, now_ns: int) -> None:
         """Close windows that are due and write what is to be written."""
-        if now_ns >= self._windows.next_due_ns():
+        due_ns = self._windows.next_due_ns()
+        if now_ns >= due_ns:
             self.unwritten += self._windows.close_due(now_ns, self._clock.flags())
             self._due_ns = now_ns
+            due_ns = self._windows.next_due_ns()
         if now_ns >= min(self._due_ns, self._intake.acks_due_ns):
             await self.write(now_ns)
             self._due_ns = now_ns + self._interval_ns
-        self._progress.turned(self._windows.next_due_ns(), now_ns)
+        self._progress.turned(due_ns, now_ns)
 
     def correct(self, correction: Correction) -> None:
         """Set the time line; what that moves is written with the next tick."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _UNSYNCHRONISED: Final = 0x0040
+_ADJTIMEX: Final = getattr(ctypes.CDLL(None), "adjtimex", None)
 _US_PER_S: Final = 1_000_000
 
 
@@ -34,11 +35,13 @@ class KernelClock:
 
 def kernel_clock() -> KernelClock | None:
     """Ask the kernel; nothing is set. None where it does not say."""
-    read = _Timex()
-    try:
-        result = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(read))
-    except (OSError, AttributeError):
-        return None
-    if result < 0:
+    read = _Timex()  # all zero it asks and sets nothing
+    if _ADJTIMEX is None or _ADJTIMEX(ctypes.byref(read)) < 0:
         return None
     return KernelClock(not read.status & _UNSYNCHRONISED, read.maxerror / _US_PER_S)
+
+
+def is_ntp_synchronised() -> bool:
+    """Whether the kernel says that a time service keeps the system clock right."""
+    found = kernel_clock()
+    return found is not None and found.synchronised

@@ -25,7 +25,7 @@ class LastValue(NamedTuple):
 class _Latest:
     """The latest samples of one device, as columns."""
 
-    __slots__ = ("bad", "good", "quality", "received_ns", "source_ns", "tags", "value")
+    __slots__ = ("bad", "good", "quality", "received_ns", "source_ns", "tags", "value", "whole")
 
     def __init__(self, tags: tuple[Tag, ...]) -> None:
         n = len(tags)
@@ -35,6 +35,23 @@ class _Latest:
         self.source_ns = np.zeros(n, np.int64)
         self.received_ns = np.zeros(n, np.int64)
         self.good = self.bad = 0
+        self.whole: Samples | None = None
+        """Newer than the columns: undated samples of known tags, not put there yet. A device that brings the same
+        tags with every poll has them replaced, poll after poll, until somebody looks."""
+
+    def settle(self) -> None:
+        """Put `whole` into the columns."""
+        if self.whole is not None:
+            self.put(self.whole)
+            self.whole = None
+
+    def put(self, samples: Samples) -> None:
+        """Put samples of known tags into the columns, of several of one tag the last."""
+        tag = samples.tag
+        self.value[tag] = samples.value
+        self.quality[tag] = samples.quality
+        self.source_ns[tag] = samples.source_ns
+        self.received_ns[tag] = samples.received_ns
 
 
 class LastValues:
@@ -57,23 +74,31 @@ class LastValues:
         bad = int(np.count_nonzero(samples.quality))
         latest.good += n - bad
         latest.bad += bad
-        tag, value, quality = samples.tag, samples.value, samples.quality
-        source_ns, received_ns = samples.source_ns, samples.received_ns
+        tag, source_ns, whole = samples.tag, samples.source_ns, latest.whole
+        if whole is not None:
+            if tag is whole.tag and source_ns is whole.source_ns:
+                latest.whole = samples
+                return
+            latest.settle()
         if int(tag.max()) >= len(latest.tags) or source_ns.any():
             keep = tag < len(latest.tags)
             keep[keep] = (source_ns[keep] == 0) | (source_ns[keep] >= latest.source_ns[tag[keep]])
-            tag, value, quality = tag[keep], value[keep], quality[keep]
-            source_ns, received_ns = source_ns[keep], received_ns[keep]
-        latest.value[tag] = value
-        latest.quality[tag] = quality
-        latest.source_ns[tag] = source_ns
-        latest.received_ns[tag] = received_ns
+            latest.put(
+                Samples(
+                    tag[keep], samples.value[keep], samples.quality[keep], source_ns[keep], samples.received_ns[keep]
+                )
+            )
+        elif tag.flags.writeable or source_ns.flags.writeable:
+            latest.put(samples)
+        else:  # columns that nobody can change are the same for as long as they are the same object
+            latest.whole = samples
 
     def of(self, device: str) -> list[LastValue]:
         """The tags of a device in their order; empty where it has not been read."""
         latest = self._latest.get(device)
         if latest is None:
             return []
+        latest.settle()
         columns = zip(
             latest.tags,
             latest.value.tolist(),

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from gateway.outputs.outputs import Outputs
 
 TICK_S: Final = 0.25
+CLOCK_TICKS: Final = 4
+"""Clocks are looked at every so many ticks; every tick while the time is not known."""
 _log = structlog.get_logger("gateway")
 
 
@@ -83,7 +85,9 @@ class Gateway:
     status: Status = field(init=False)
     page: Page = field(init=False)
     outputs: Outputs | None = field(init=False)
-    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_stopped: bool = False
+    _beat: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a tick is due, and at the end."""
     _shown: Any = None
 
     def __post_init__(self) -> None:
@@ -151,7 +155,8 @@ class Gateway:
 
     def stop(self) -> None:
         """End the run in order."""
-        self._stop.set()
+        self._is_stopped = True
+        self._beat.set()
 
     async def run(self) -> int:
         """Work until stopped; returns the exit code."""
@@ -187,14 +192,19 @@ class Gateway:
 
         It is never cancelled in an ordered stop: what is being written is written once.
         """
-        while not self._stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._stop.wait()
-            self._look_at_the_time()
+        loop = asyncio.get_running_loop()
+        ticks = 0
+        while not self._is_stopped:
+            timer = loop.call_later(TICK_S, self._beat.set)
+            await self._beat.wait()
+            self._beat.clear()
+            timer.cancel()
+            if ticks % CLOCK_TICKS == 0 or not self.dating.is_known:
+                self._look_at_the_time()
+                self._tell_of_clocks()
+            ticks += 1
             now_ns = self.clock()
-            self._tell_of_clocks()
-            shown = [(d.id, d.connected, d.state) for d in self.windows.presence(now_ns)]
+            shown = self.windows.judged(now_ns)
             if shown != self._shown:
                 self._shown = shown
                 self.uplink.presence_changed()

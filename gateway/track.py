@@ -68,7 +68,11 @@ class Track:
 
     def is_proven(self, now_ns: int) -> bool:
         """Whether a proof holds now."""
-        return any(a <= now_ns < b for a, b in self.proven[-2:])
+        spans = self.proven
+        if not spans:
+            return False
+        from_ns, to_ns = spans[-1]
+        return from_ns <= now_ns < to_ns or (len(spans) > 1 and spans[-2][0] <= now_ns < spans[-2][1])
 
     # States -------------------------------------------------------------------------------------
 

@@ -308,6 +308,10 @@ class Windows:
 
     # Presence -----------------------------------------------------------------------------------
 
+    def judged(self, now_ns: int) -> list[tuple[str, int]]:
+        """Every device and since when it is judged as it is: differs from before when presence does."""
+        return [(a.id, a.presence(now_ns)[2]) for a in self.accounts.values() if not a.ended_ns]
+
     def presence(self, now_ns: int) -> list[DevicePresence]:
         """How every device is judged now, in the order of their ids."""
         found = []

@@ -58,6 +58,9 @@ class Link:
         self._framing: Framing = TcpFraming() if address.kind == "tcp" else SerialFraming()
         self._transport: asyncio.Transport | SerialPort | None = None
         self._waiting: asyncio.Future[bytes] | None = None
+        self._deadline_s = 0.0
+        """When whoever waits gives up, in s of the loop's time."""
+        self._timer: asyncio.TimerHandle | None = None
         self._ear: _Ear | None = None
         self._stale = False
         self._deaf_after_s = deaf_after_s
@@ -177,11 +180,10 @@ class Link:
         self._transport.write(self._framing.request(Exchange(unit, pdu[0], reply_bytes, asked_s), pdu))
         if self.missed_in_a_row == 0:
             self._unheard_since_s = asked_s
-        timer = loop.call_later(timeout_s, self._missed, waiting)
+        self._give_up_at(asked_s + timeout_s)
         try:
             reply = await waiting
         finally:
-            timer.cancel()
             self._waiting = None
             if self._framing.give_up():  # nothing is pending and nothing left over after a whole reply
                 self._stale = True
@@ -209,6 +211,7 @@ class Link:
 
     def close(self) -> None:
         """Let go of the link. Safe twice."""
+        self._stop_timer()
         transport, self._transport, self._ear = self._transport, None, None
         if transport is not None:
             transport.abort()
@@ -245,9 +248,30 @@ class Link:
         self._transport = self._ear = None
         self._fail(self._lost())
 
-    def _missed(self, waiting: asyncio.Future[bytes]) -> None:
-        if waiting.done():
+    def _give_up_at(self, deadline_s: float) -> None:
+        """Whoever waits gives up then. A timer that rings before is left to find out: most replies come at once, and
+        a timer made and cancelled for each would cost more than the rest of a request."""
+        self._deadline_s = deadline_s
+        if self._timer is None or self._timer.when() > deadline_s:
+            self._stop_timer()
+            self._timer = asyncio.get_running_loop().call_at(deadline_s, self._ring)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        timer, self._timer = self._timer, None
+        waiting = self._waiting
+        if waiting is None or waiting.done() or timer is None:
             return
+        if timer.when() < self._deadline_s:
+            self._give_up_at(self._deadline_s)
+        else:
+            self._missed(waiting)
+
+    def _missed(self, waiting: asyncio.Future[bytes]) -> None:
         self.missed_in_a_row += 1
         # a line is given a moment of quiet; a connection on which nothing at all is heard may be dead on the other
         # side. Without a transaction id the unit's rest keeps a late reply from passing for another.

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -398,7 +399,8 @@ async def test_check_diff_shows_what_a_new_file_would_change_of_what_runs(
 async def test_a_machine_of_an_opc_ua_server_comes_and_goes_within_the_session_of_its_neighbour(
     file: PlantFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(opcua_machine("cnc-1"), opcua_machine("robot-1", "robot")) as server:
+    # machines that live faster than the gateway have a clock that is found wrong
+    async with serving(opcua_machine("cnc-1"), opcua_machine("robot-1", "robot"), now_s=time.time) as server:
         file.opcua(server.address, "cell", "opcua-machinetool")
         async with running(file, monkeypatch) as gateway:
             account = gateway.windows.accounts["cell"]
