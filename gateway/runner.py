@@ -41,8 +41,8 @@ from gateway.windows import Windows
 if TYPE_CHECKING:
     from gateway.outputs.outputs import Outputs
 
-TICK_S: Final = 0.25
-CLOCK_TICKS: Final = 4
+TICK_S: Final = 0.5
+CLOCK_TICKS: Final = 2
 """Clocks are looked at every so many ticks; every tick while the time is not known."""
 _log = structlog.get_logger("gateway")
 
@@ -195,7 +195,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         ticks = 0
         while not self._is_stopped:
-            timer = loop.call_later(TICK_S, self._beat.set)
+            acks_s = (self.intake.acks_due_ns - self.clock()) / NS_PER_S
+            timer = loop.call_later(min(TICK_S, max(acks_s, 0.0)), self._beat.set)
             await self._beat.wait()
             self._beat.clear()
             timer.cancel()

@@ -24,7 +24,11 @@ async def gateway_of(
     make: Callable[[PlantConfig, Clock], Sequence[Link]] = links.make_links,
     **options: Any,
 ) -> AsyncIterator[tuple[Gateway, asyncio.Task[int]]]:
-    """The gateway and its task; it is stopped in order when the block ends."""
+    """The gateway and its task; it is stopped in order when the block ends.
+
+    It looks round more often than at a plant: a test waits for what it sees.
+    """
+    monkeypatch.setattr(runner, "TICK_S", 0.1)
     started: list[Gateway] = []
 
     class Kept(Gateway):
