@@ -58,9 +58,10 @@ setup-test: .venv/dev.stamp .venv/system-test.stamp $(NODESETS)/node_modules/.st
 demo: setup-demo ## a simulated plant, its gateway and the county's portal; Ctrl-C ends it; DEMO_SECONDS=90 ends by itself
 	@exec $(BIN)/python -m simulators.demo
 
-test: setup-test ## the whole test suite
+TEST_PROCESSES ?= 2
+test: setup-test ## the whole test suite, each file in one of TEST_PROCESSES=2
 	npm test --silent --prefix $(WEB)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-long: setup-test ## the tests that take minutes each
 	$(BIN)/python -m pytest -m long
