@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
@@ -170,6 +170,43 @@ class DayStates:
     def digest(self) -> str:
         """SHA-256 in hex over `to_bytes`: an unchanged digest means an unchanged day."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def read_columns(raws: Sequence[bytes], names: Collection[str]) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    """Some columns of many day states that `to_bytes` wrote, one below the other, and the place in `raws` of each row.
+
+    Those of one length are cut all at once, so that a day of a thousand gateways costs little more than its bytes.
+    `names` must hold `day` and `device`. Raises ValueError for anything else than day states.
+    """
+    by_length: dict[int, list[int]] = {}
+    for place, raw in enumerate(raws):
+        by_length.setdefault(len(raw), []).append(place)
+    parts: dict[str, list[NDArray[Any]]] = {c.name: [np.empty(0, c.dtype)] for c in DAY_COLUMNS if c.name in names}
+    places = [np.empty(0, np.int64)]
+    for length, some in by_length.items():
+        rows = len(DayStates.from_bytes(raws[some[0]]))
+        table = np.frombuffer(b"".join([raws[place] for place in some]), np.uint8).reshape(len(some), length)
+        found: dict[str, NDArray[Any]] = {}
+        offset = _HEADER.size
+        for column in DAY_COLUMNS:
+            width = rows * np.dtype(column.dtype).itemsize
+            if column.name in parts:
+                found[column.name] = np.ascontiguousarray(table[:, offset : offset + width]).view(column.dtype)
+            offset += width
+        if not bool((table[:, : _HEADER.size] == table[0, : _HEADER.size]).all()) or not _ascend(found):
+            for place in some:
+                DayStates.from_bytes(raws[place])  # tells what is wrong with the one that is
+        for name, values in found.items():
+            parts[name].append(values.reshape(-1))
+        places.append(np.repeat(np.array(some, np.int64), rows))
+    return {name: np.concatenate(each) for name, each in parts.items()}, np.concatenate(places)
+
+
+def _ascend(columns: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether each row of a table of days and devices is in order."""
+    day, device = columns["day"], columns["device"]
+    later_device = (day[:, 1:] == day[:, :-1]) & (device[:, 1:] > device[:, :-1])
+    return bool(((day[:, 1:] > day[:, :-1]) | later_device).all())
 
 
 def day_states(records: Records, position: NDArray[np.int64] | None, day: int, n_devices: int) -> DayStates:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from api.problems import ProblemError
 from api.runtime import County
@@ -19,7 +20,10 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def county_of(request: Request) -> County:
+# These are coroutines because each function that is none goes to a thread and back before the next one may.
+
+
+async def county_of(request: Request) -> County:
     """The running service behind a request."""
     county: County = request.app.state.county
     return county
@@ -28,9 +32,10 @@ def county_of(request: Request) -> County:
 CountyDep = Annotated[County, Depends(county_of)]
 
 
-def reader_of(request: Request, county: CountyDep) -> Reader:
+async def reader_of(request: Request, county: CountyDep) -> Reader:
     """Who is signed in. Raises the problem `not-signed-in`."""
-    reader = county.access.reader(request.cookies.get(COOKIE, ""))
+    token, access = request.cookies.get(COOKIE, ""), county.access
+    reader = access.reader(token) if access.remembers(token) else await run_in_threadpool(access.reader, token)
     if reader is None:
         raise ProblemError("not-signed-in")
     return reader
@@ -39,7 +44,7 @@ def reader_of(request: Request, county: CountyDep) -> Reader:
 ReaderDep = Annotated[Reader, Depends(reader_of)]
 
 
-def data_reader_of(reader: ReaderDep) -> Reader:
+async def data_reader_of(reader: ReaderDep) -> Reader:
     """A reader with rights to data: every role but the administrator's."""
     if reader.role == "administrator":
         raise ProblemError("forbidden", "the role administrator has no data rights")
@@ -49,7 +54,7 @@ def data_reader_of(reader: ReaderDep) -> Reader:
 DataReaderDep = Annotated[Reader, Depends(data_reader_of)]
 
 
-def same_origin(request: Request) -> None:
+async def same_origin(request: Request) -> None:
     """Refuse a write that another site's page makes the reader's browser send."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):

@@ -148,6 +148,12 @@ class Access:
         """Who a token belongs to; None when it is not valid (any more)."""
         return self._reader(_digest(token)) if token else None
 
+    def remembers(self, token: str) -> bool:
+        """Whether `reader` answers without asking the database."""
+        with self._lock:
+            cached = self._cache.get(_digest(token))
+        return not token or (cached is not None and self._clock.monotonic_s() - cached[0] < _CACHE_S)
+
     def still_valid(self, reader: Reader) -> bool:
         """Whether a reader is still signed in."""
         return self._reader(reader.token_digest) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import fsum
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from api.services.perimeter import MeterPerimeter, meter_perimeter, object_perim
 from api.services.periods import months_of
 from api.services.register_view import ReportFact
 from api.services.sources import Question
-from api.services.states import meter_states
+from api.services.states import meter_states, meters_key
 from metrics.coefficients import STANDARD_COAL
 from metrics.energy import (
     MICRO,
@@ -147,11 +148,16 @@ def _stretch(question: Question, definition: Definition, period: Period, codes: 
         perimeter = meter_perimeter(question.sources, question.known, last_day, carrier)
     else:
         perimeter = object_perimeter(question.known, question.scope.id, last_day, carrier)
-    states = meter_states(question, perimeter, (period.from_day, period.to_day))
-    plants = plant_energy(perimeter.meters, states, len(perimeter.codes))
+    days = (period.from_day, period.to_day)
+
+    def make() -> tuple[MeterPeriod, PlantEnergy, np.typing.NDArray[np.int64]]:
+        states = meter_states(question, perimeter, days)
+        return states, plant_energy(perimeter.meters, states, len(perimeter.codes)), counted(perimeter.meters)
+
+    states, plants, sign = question.sources.memory.once("plants", meters_key(question, perimeter, days), make)
     # an enterprise without a meter has no energy to set against its value added
-    counted_codes = frozenset(code for i, code in enumerate(perimeter.codes) if code in codes and plants.meters[i] > 0)
-    return MeterMonth(period, perimeter, states, plants, counted(perimeter.meters), counted_codes)
+    metered_codes = [perimeter.codes[i] for i in np.flatnonzero(plants.meters > 0).tolist()]
+    return MeterMonth(period, perimeter, states, plants, sign, codes.intersection(metered_codes))
 
 
 def _sum(
@@ -167,16 +173,14 @@ def _sum(
     last_day = max((s.period.to_day - 1 for s in stretches), default=0) or 20_000
     row = coefficient(STANDARD_COAL, carrier, "calorific", last_day) if in_coal else None
     for stretch in stretches:
-        codes = stretch.perimeter.codes
-        scope = scope_rows(len(codes), lambda i, codes=codes, inside=stretch.codes: codes[i] in inside)  # type: ignore[misc]
-        quantity = total(stretch.plants, scope, 1)[0]
+        quantity = total(stretch.plants, scope_rows(stretch.perimeter.codes, stretch.codes), 1)[0]
         quantities.append(quantity)
         if in_coal:
             row = coefficient(STANDARD_COAL, carrier, "calorific", stretch.period.to_day - 1)
             coals.append(standard_coal(quantity, row))
     quantity = add_amounts(quantities)
     coal = add_amounts(coals) if in_coal else None
-    denominator = sum(amount for _, _, amount in reports) if reports else None
+    denominator = fsum(amount for _, _, amount in reports) if reports else None
     top = coal or quantity
     return MeterResult(
         stretches=stretches,

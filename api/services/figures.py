@@ -23,6 +23,8 @@ from api.services.shares import OTHERS, OfficialResult, Other, ProcessResult, Sh
 from api.services.sources import Question, Sources
 from metrics.energy import Amount
 
+_TIMELESS: Final = frozenset(("cnc-rate", "networking-rate-declared", "key-process-cnc-rate", "intensity-change"))
+"""Methods that look at no day states: what they give changes with the register and its day alone."""
 NOT_PUBLISHED: Final = 0
 """`revision` of a figure that is computed now and was not published."""
 
@@ -58,12 +60,13 @@ def figure_of(question: Question, definition: Definition, result: Callable[[], R
 
 def _key(question: Question, definition: Definition) -> tuple[Any, ...]:
     """Everything that a figure may depend on, as cheaply as it can be said."""
-    now_s = min(question.now_s, question.period.end_s)
+    asked = (definition.id, definition.version, scope_text(question.scope), question.period.id, question.known.key)
+    if method_of(definition) in _TIMELESS:
+        return (*asked, question.register_day, question.period.end_s <= question.now_s)
     days = question.look_back_days or int(parameters_of(definition).get("look_back_days", 0))
     first, last = look_back(question.period, days, question.now_s)
     token = question.days.token(min(first, question.period.from_day), max(last, question.period.from_day))
-    asked = (definition.id, definition.version, scope_text(question.scope), question.period.id, days)
-    return (*asked, now_s, question.known.key, token)
+    return (*asked, days, min(question.now_s, question.period.end_s), token)
 
 
 def list_figures(

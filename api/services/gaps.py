@@ -11,7 +11,6 @@ import numpy as np
 from api.clock import moment
 from api.services.register_view import BindingFact
 from api.services.sources import Question
-from metrics.days import DayStates
 from metrics.record import DAY_S, TENTHS_PER_S, local_day_start_s
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ class GapFinder:
         self._county = county
         self._days = question.days
         self._window = window
-        self._observed: dict[tuple[int, int], int] = {}
+        self._short: dict[int, dict[int, int]] = {}
+        """By device the days on which it was not watched all the time, and for how long it was, 0.1 s."""
         self._now_s = question.now_s
         self._read_days = 0
 
@@ -45,16 +45,19 @@ class GapFinder:
         """Look up at once how long the devices of a page were watched each day."""
         devices = sorted({self._days.number(b.gateway, b.device) for b in bindings})
         wanted = np.array(devices, np.uint32)  # as the tables have them: another type would copy each table
-        for day, states in zip(range(*self._window), self._tables(), strict=True):
-            if states is not None and len(states):
-                at = np.minimum(np.searchsorted(states.device, wanted), len(states) - 1)
-                there = states.device[at] == wanted
-                seen = states.observed[at]
-                self._observed |= {(day, devices[k]): int(seen[k]) for k in np.flatnonzero(there).tolist()}
-
-    def _tables(self) -> list[DayStates | None]:
         tables = {int(states.day[0]): states for states in self._days.tables(*self._window) if len(states)}
-        return [tables.get(day) for day in range(*self._window)]
+        self._short |= {device: {} for device in devices}
+        for day in range(*self._window):
+            seen = np.zeros(len(wanted), np.int64)
+            if (states := tables.get(day)) is not None:
+                at = np.minimum(np.searchsorted(states.device, wanted), len(states) - 1)
+                seen = np.where(states.device[at] == wanted, states.observed[at], 0).astype(np.int64)
+            for k in np.flatnonzero(seen < self._past_s(day) * TENTHS_PER_S).tolist():
+                self._short[devices[k]][day] = int(seen[k])
+
+    def _past_s(self, day: int) -> int:
+        """How much of a local day is over, s."""
+        return min(DAY_S, self._now_s - local_day_start_s(day))
 
     def gaps(self, bindings: Sequence[BindingFact]) -> list[tuple[datetime, datetime]]:
         """Times within the days of the bindings in which no device bound was watched, longest first, at most 20.
@@ -62,7 +65,7 @@ class GapFinder:
         The bindings must have been looked up.
         """
         spans: list[Span] = []
-        for day in range(*self._window):
+        for day in sorted({day for b in bindings for day in self._short[self._days.number(b.gateway, b.device)]}):
             held = [b for b in bindings if b.valid_on(day)]
             if held:
                 spans.extend(self._day(day, held))
@@ -72,13 +75,11 @@ class GapFinder:
 
     def _day(self, day: int, held: list[BindingFact]) -> list[Span]:
         start_s = local_day_start_s(day)
-        end_s = min(start_s + DAY_S, self._now_s)
-        if end_s <= start_s:
-            return []
+        end_s = start_s + self._past_s(day)
         found: list[Span] | None = None
         for binding in held:
-            observed = self._observed.get((day, self._days.number(binding.gateway, binding.device)), 0)
-            if observed >= (end_s - start_s) * TENTHS_PER_S:
+            observed = self._short[self._days.number(binding.gateway, binding.device)].get(day)
+            if observed is None:
                 return []
             own = [(start_s, end_s)] if observed == 0 else self._within(binding, day, start_s, end_s)
             found = own if found is None else _both(found, own)

@@ -15,6 +15,7 @@ LIMITS: Final = {
     "perimeter": 24,
     "states": 48,
     "meters": 64,
+    "plants": 64,
     "result": 8,
     "figure": 20_000,
     "watched": 512,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -264,6 +264,6 @@ def digest_of(what: Any) -> str:
     return hashlib.sha256(json.dumps(what, ensure_ascii=False).encode()).hexdigest()
 
 
-def scope_rows(count: int, inside: Callable[[int], bool]) -> NDArray[np.int64]:
-    """Scope 0 for the rows that lie inside, -1 for the others."""
-    return np.array([0 if inside(i) else -1 for i in range(count)], np.int64)
+def scope_rows(codes: Sequence[str], inside: frozenset[str]) -> NDArray[np.int64]:
+    """Scope 0 for the enterprises that lie inside, -1 for the others."""
+    return np.array([0 if code in inside else -1 for code in codes], np.int64)

@@ -1,15 +1,16 @@
 """What assets and meters showed over some days: computed once for all scopes, from stretches that are kept.
 
-A stretch of days is taken apart where something is known to stay: the day that runs stands alone, what is over
-before it is kept, and a long time is kept month by month. The parts are added up by series of bindings, because which
-series of an asset was watched least is known only of the whole.
+A stretch of days is taken apart where something is known to stay: the day that runs and the one before it, which may
+still change, stand alone, and what lies before them is kept month by month. So when a day state changes, or a new day
+begins, a few parts are computed, and all are added up. They are added by series of bindings, because which series of
+an asset was watched least is known only of the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import fields, replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,6 @@ from metrics.rollup import AssetPeriod, Bindings, MeterPeriod, Series, asset_per
 
 P = TypeVar("P", AssetPeriod, MeterPeriod)
 Days = tuple[int, int]
-_WHOLE_DAYS: Final = 62
-"""Up to so many days are taken at once."""
 
 
 def asset_states(question: Question, perimeter: AssetPerimeter, days: Days) -> AssetPeriod:
@@ -37,7 +36,7 @@ def asset_states(question: Question, perimeter: AssetPerimeter, days: Days) -> A
         by_series = [taken(perimeter.bindings, of_state)]
         if not bool(of_state.all()):
             by_series.append(taken(perimeter.bindings, ~of_state))
-        parts = _parts(question, days)
+        parts = parts_of(days, int(local_day(question.now_s)))
         sums = [
             added([_assets_of(question, perimeter, series, bindings, part) for part in parts])
             for series, bindings in enumerate(by_series)
@@ -68,17 +67,20 @@ def _assets_of(
 
 def meter_states(question: Question, perimeter: MeterPerimeter | AssetPerimeter, days: Days) -> MeterPeriod:
     """What every meter of a perimeter counted in the local days `[from, to)`."""
-    return added([_meters_of(question, perimeter, part) for part in _parts(question, days)])
+    return added([_meters_of(question, perimeter, part) for part in parts_of(days, int(local_day(question.now_s)))])
 
 
 def _meters_of(question: Question, perimeter: MeterPerimeter | AssetPerimeter, days: Days) -> MeterPeriod:
-    key = (perimeter.key, days, _as_of_s(question, days), question.known.at_ns, question.days.token(*days))
-
     def make() -> MeterPeriod:
         tables = question.days.tables(*days) if len(perimeter.bindings) else []
         return meter_period(tables, perimeter.bindings, len(perimeter.facts), *days, question.now_s)
 
-    return question.sources.memory.once("meters", key, make)
+    return question.sources.memory.once("meters", meters_key(question, perimeter, days), make)
+
+
+def meters_key(question: Question, perimeter: MeterPerimeter | AssetPerimeter, days: Days) -> tuple[Hashable, ...]:
+    """Changes when what the meters counted in the local days `[from, to)` may have."""
+    return (perimeter.key, days, _as_of_s(question, days), question.known.at_ns, question.days.token(*days))
 
 
 def asset_quantities(question: Question, perimeter: AssetPerimeter, days: Days) -> MeterPeriod:
@@ -96,14 +98,15 @@ def _as_of_s(question: Question, days: Days) -> int:
     return min(question.now_s, local_day_start_s(days[1]))
 
 
-def _parts(question: Question, days: Days) -> list[Days]:
+def parts_of(days: Days, today: int) -> list[Days]:
+    """Local days `[from, to)` cut at the ends of months, and before and after yesterday."""
     first, last = days
-    today = int(local_day(question.now_s))
-    running = [(today, last)] if first < today < last else []
-    if running:
-        last = today
-    whole = last - first <= _WHOLE_DAYS
-    return [*([(first, last)] if whole else months_between(first, last)), *running]
+    ends = [end for end in (today - 1, today) if first < end < last]
+    parts: list[Days] = []
+    for end in (*ends, last):
+        parts.extend(months_between(first, end) if end <= today else [(first, end)])
+        first = end
+    return parts or [days]
 
 
 def least_watched(state: AssetPeriod, quantity: AssetPeriod) -> AssetPeriod:

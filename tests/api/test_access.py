@@ -53,6 +53,19 @@ async def test_signing_in_and_out(county: CountyUnderTest) -> None:
     assert (await county.client.get("/api/v1/session")).status_code == 401
 
 
+async def test_the_database_is_asked_who_reads_no_oftener_than_every_five_seconds(county: CountyUnderTest) -> None:
+    await county.sign_in()
+    access, token = county.county.access, county.client.cookies["plantpulse_session"]
+    assert not access.remembers(token)
+    await county.get("/session")
+    assert access.remembers(token)
+    assert access.remembers("")  # nobody
+    county.clock.advance(5)
+    assert not access.remembers(token)
+    await county.get("/session")
+    assert access.remembers(token)
+
+
 async def test_a_session_ends_after_its_hours(county: CountyUnderTest) -> None:
     await county.sign_in()
     county.clock.advance(12 * 3600 - 10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics.days import DAY_COLUMNS, DayStates, day_states, merge, state_seconds
+from metrics.days import DAY_COLUMNS, DayStates, day_states, merge, read_columns, state_seconds
 from metrics.record import Flag, Records
 from tests.metrics.records import DAY, START_S, device_day, records
 
@@ -191,3 +191,52 @@ def test_bytes_are_stable_and_anything_else_is_refused() -> None:
     for broken in (b"", raw[:-1], raw + b"x", b"XXXX" + raw[4:]):
         with pytest.raises(ValueError):
             DayStates.from_bytes(broken)
+
+
+def many_states(seed: int) -> list[bytes]:
+    """Day states of several lengths, none among them, in mixed order."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(20):
+        devices = np.flatnonzero(rng.random(int(rng.choice((1, 4, 4, 9)))) < 0.8).astype(np.uint32)
+        columns = {c.name: rng.integers(0, 1000, len(devices)).astype(c.dtype) for c in DAY_COLUMNS}
+        made.append(
+            DayStates(**(columns | {"day": np.full(len(devices), DAY, np.int32), "device": devices})).to_bytes()
+        )
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_read_at_once_are_what_each_is_read_alone(seed: int) -> None:
+    raws = many_states(seed)
+    columns, place = read_columns(raws, {"day", "device", "quantity", "flags", "first_connected_s"})
+    assert set(columns) == {"day", "device", "quantity", "flags", "first_connected_s"}
+    assert len(place) == sum(len(DayStates.from_bytes(raw)) for raw in raws)
+    for i, raw in enumerate(raws):
+        alone = DayStates.from_bytes(raw)
+        for name, column in columns.items():
+            assert column[place == i].tolist() == getattr(alone, name).tolist(), name
+            assert column.dtype == getattr(alone, name).dtype
+
+
+def test_nothing_read_at_once_is_nothing() -> None:
+    columns, place = read_columns([], {"day", "device", "parts"})
+    assert {name: len(column) for name, column in columns.items()} == {"day": 0, "device": 0, "parts": 0}
+    assert len(place) == 0
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("wrong", ["magic", "order", "length"])
+def test_one_that_is_no_day_states_among_many_is_told(wrong: str, at: int) -> None:
+    good = DayStates(
+        **{c.name: np.arange(3).astype(c.dtype) for c in DAY_COLUMNS if c.name != "day"}, day=np.full(3, DAY, np.int32)
+    )
+    raw = {
+        "magic": b"XXXX" + good.to_bytes()[4:],
+        "order": good.take(np.array([1, 0, 2])).to_bytes(),
+        "length": good.to_bytes()[:-1],
+    }[wrong]
+    raws = [good.to_bytes()] * 3
+    raws[at] = raw
+    with pytest.raises(ValueError, match=r"day states"):
+        read_columns(raws, {"day", "device"})
