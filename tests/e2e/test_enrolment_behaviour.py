@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from api.clock import SystemClock
+from api.day_rows import read_content
 from api.enrolment import make_code, revoke
+from api.register.models import DeviceDay
+from metrics.record import UNKNOWN_READING, Records
 from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.physics import Machine
@@ -85,6 +89,18 @@ def starts(county: CountyUnderTest) -> list[int]:
     return sorted(np.concatenate([day.records.start for (day,) in found]).tolist()) if found else []
 
 
+def energy(county: CountyUnderTest) -> tuple[int, int]:
+    """What the day states settle of the meter, and what the readings say more than records and settlement together."""
+    d = DeviceDay
+    with county.county.engine.connect() as connection:
+        found = connection.execute(select(d.day, d.content).where(d.gateway == "gw-1").order_by(d.day)).all()
+    settled = sum(int(read_content(content).quantity_estimated.sum()) for _, content in found)
+    records = Records.concat(day.records for row in found for day in county.county.store.read_days([("gw-1", row.day)]))
+    first, *_, last = np.flatnonzero(records.reading != UNKNOWN_READING).tolist()
+    moved = int(records.reading[last] - records.reading[first])
+    return settled, moved - settled - int(records.quantity[first + 1 : last + 1].sum())
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_enrolled_revoked_enrolled_again_and_replaced(tmp_path: Path) -> None:
@@ -124,6 +140,10 @@ async def test_enrolled_revoked_enrolled_again_and_replaced(tmp_path: Path) -> N
             await asyncio.to_thread(county.county.applier.wait_applied, journal.position, 10.0)
             counted = starts(county)
             assert len(counted) == len(set(counted)), "no minute is counted twice"
+            assert await asyncio.to_thread(county.county.rollup.wait_clean, 20.0)
+            settled, said = energy(county)
+            assert settled > 0, "what the meter counted while nobody recorded it"
+            assert said == 0, "and with it nothing is missing between the first and the last reading"
             epochs = {batch.epoch for batch in journal.after(0, 10_000)}
             assert len(epochs) == 2
             shown = county.county.credentials.of("gw-1")
