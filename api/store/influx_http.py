@@ -249,6 +249,8 @@ class InfluxServer:
                 self.address.org, self.address.bucket, lines, precision=precision
             )
         except ApiException as error:
+            if not error.status:  # the client's way to say that TLS failed
+                raise self._away(urllib3.exceptions.SSLError(str(error.reason).partition("\n")[2])) from error
             return int(error.status), error.headers or {}, _text(error.body)
         except urllib3.exceptions.HTTPError as error:
             raise self._away(error) from error

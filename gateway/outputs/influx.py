@@ -97,6 +97,8 @@ class InfluxSink:
         try:
             done = self._ready().post_write_with_http_info(self._config.org, self._config.bucket, body, precision="ns")
         except ApiException as error:
+            if not error.status:  # the client's way to say that TLS failed
+                raise self._away(urllib3.exceptions.SSLError(str(error.reason).partition("\n")[2])) from error
             raw = error.body
             text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw or "")
             return int(error.status), " ".join(text.split())[:200]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import ssl
 import time
 from contextlib import suppress
@@ -37,6 +38,20 @@ class _Client(Client):
         """Close the broker's socket and the pair by which paho wakes its loop. Safe twice."""
         with suppress(OSError):
             self._reset_sockets()
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        """As paho's, which leaves the socket of a handshake that failed open."""
+        assert self._ssl_context is not None, "only an encrypted address comes here"
+        secured: ssl.SSLSocket = self._ssl_context.wrap_socket(
+            tcp_sock, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            secured.settimeout(self.connect_timeout)
+            secured.do_handshake()
+        except BaseException:
+            secured.close()
+            raise
+        return secured
 
 
 class MqttSink:
@@ -135,6 +150,14 @@ class MqttSink:
                 raise self._refusal(self._connected)
             if self._lost is not None or rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 why = str(self._lost or rc.name)
+                if self._connected is None and self._config.address.startswith("mqtts:"):
+                    raise LinkError(
+                        "output_tls_failed",
+                        f"{self._config.address} 在应答登录之前关闭了加密连接（{why}）。",
+                        f"{self._config.address} ended the encrypted connection before it answered the login ({why}).",
+                        "代理要求客户端证书时，请配置 cert_file 和 key_file；否则请查看代理的日志。",
+                        "Where the broker asks for our certificate, set cert_file and key_file; else look at its log.",
+                    )
                 raise LinkError(
                     "output_link_lost",
                     f"与 {self._config.address} 的连接断了（{why}）。",

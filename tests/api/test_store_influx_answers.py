@@ -268,3 +268,7 @@ def test_over_https_the_server_must_be_vouched_for(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="PLANTPULSE_STORE_CA_FILE"):
             unknown.applied()
         unknown.close()
+        with pytest.raises(StoreError, match="PLANTPULSE_STORE_CA_FILE"):
+            InfluxServer(InfluxAddress.parse(url)).write(
+                b"m v=1i"
+            )  # a certificate that expired since the last question
