@@ -154,7 +154,9 @@ def _stretch(question: Question, definition: Definition, period: Period, codes: 
         states = meter_states(question, perimeter, days)
         return states, plant_energy(perimeter.meters, states, len(perimeter.codes)), counted(perimeter.meters)
 
-    states, plants, sign = question.sources.memory.once("plants", meters_key(question, perimeter, days), make)
+    states, plants, sign = question.sources.memory.once(
+        "plants", (perimeter.key, meters_key(question, perimeter, days)), make
+    )
     # an enterprise without a meter has no energy to set against its value added
     metered_codes = [perimeter.codes[i] for i in np.flatnonzero(plants.meters > 0).tolist()]
     return MeterMonth(period, perimeter, states, plants, sign, codes.intersection(metered_codes))

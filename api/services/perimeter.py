@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -61,8 +61,9 @@ class AssetPerimeter:
     """Digest of the evidence classes of each enterprise's assets."""
     gateways_of: dict[str, frozenset[str]]
     """Gateways whose devices any of an enterprise's assets is, or was, bound to."""
-    key: tuple[Hashable, ...]
-    """The same for the same assets of the same register."""
+    bound: str
+    """Changes when bindings or the number of assets do: whatever else the register says, and devices announce, what
+    the assets showed is the same."""
 
     def assets_at(self, rows: NDArray[np.int64]) -> Assets:
         """Some of the assets, by their rows; of all of them nothing is copied."""
@@ -87,8 +88,10 @@ class MeterPerimeter:
     """Credit codes, in the order of `meters.plant`."""
     register_of: dict[str, str]
     gateways_of: dict[str, frozenset[str]]
-    key: tuple[Hashable, ...]
+    bound: str
     """As of AssetPerimeter."""
+    key: tuple[Hashable, ...]
+    """The same for the same meters of the same register."""
 
 
 def evidence_of(announced: Announcements | Announced, bindings: Iterable[BindingFact]) -> EvidenceName:
@@ -118,11 +121,18 @@ def _bindings(known: Known, owned: Sequence[list[BindingFact]], roles: tuple[str
     return Bindings(*(np.ascontiguousarray(table[:, i]) for i in range(5)))
 
 
+def bound_of(bindings: Bindings, objects: int) -> str:
+    """A digest of which device shows which of so many objects, and when."""
+    whole = hashlib.sha256(f"{objects} {len(bindings)}\n".encode())
+    for field in fields(bindings):
+        whole.update(getattr(bindings, field.name).tobytes())
+    return whole.hexdigest()
+
+
 def asset_perimeter(sources: Sources, known: Known, day: int) -> AssetPerimeter:
     """All assets that the register lists on a local day. Days on which it lists the same share one perimeter."""
     held = _mask(sources, known, "assets", known.view.assets, day)
-    key = ("assets", known.key, held)
-    return sources.memory.once("perimeter", key, lambda: _assets(known, held, key))
+    return sources.memory.once("perimeter", ("assets", known.key, held), lambda: _assets(known, held))
 
 
 def meter_perimeter(sources: Sources, known: Known, day: int, carrier: str) -> MeterPerimeter:
@@ -151,7 +161,7 @@ def _held(facts: Sequence[F], mask: bytes, view: RegisterView) -> list[F]:
     return [fact for fact, holds in zip(facts, bits, strict=True) if holds and fact.credit_code in view.enterprises]
 
 
-def _assets(known: Known, held: bytes, key: tuple[Hashable, ...]) -> AssetPerimeter:
+def _assets(known: Known, held: bytes) -> AssetPerimeter:
     view = known.view
     facts = _held(view.assets, held, view)
     codes = list(view.enterprises)
@@ -172,17 +182,18 @@ def _assets(known: Known, held: bytes, key: tuple[Hashable, ...]) -> AssetPerime
         own = [fact.id, fact.in_scope, fact.control, fact.original_value_wan, fact.declared_networked]
         said.add(fact.credit_code, [*own, fact.valid_from], bindings)
         shown.add(fact.credit_code, [fact.id, kind], ())
+    showing = _bindings(known, owned, ("state", "quantity"))
     return AssetPerimeter(
         facts,
         assets,
-        _bindings(known, owned, ("state", "quantity")),
+        showing,
         codes,
         np.array([-1 if a.declared_networked is None else int(a.declared_networked) for a in facts], np.int64),
         {fact.object_id: i for i, fact in enumerate(facts)},
         said.digests(),
         shown.digests(),
         said.gateways(),
-        key,
+        bound_of(showing, len(facts)),
     )
 
 
@@ -206,9 +217,9 @@ def _meters(known: Known, held: bytes, carrier: str, key: tuple[Hashable, ...]) 
     said = _Said(view)
     for fact, bindings in zip(facts, owned, strict=True):
         said.add(fact.credit_code, [fact.id, fact.meter_role, fact.parent_id], bindings)
-    return MeterPerimeter(
-        facts, meters, _bindings(known, owned, ("quantity",)), codes, said.digests(), said.gateways(), key
-    )
+    counting = _bindings(known, owned, ("quantity",))
+    bound = bound_of(counting, len(facts))
+    return MeterPerimeter(facts, meters, counting, codes, said.digests(), said.gateways(), bound, key)
 
 
 def object_perimeter(known: Known, object_id: str, day: int, carrier: str) -> MeterPerimeter:
@@ -225,14 +236,15 @@ def object_perimeter(known: Known, object_id: str, day: int, carrier: str) -> Me
     lines = _Said(known.view)
     for held in facts:
         lines.add(held.credit_code, [held.id], bound)
-    owned = [bound] if facts else []
+    shown = _bindings(known, [bound] if facts else [], ("quantity",))
     return MeterPerimeter(
         facts,
         meters,
-        _bindings(known, owned, ("quantity",)),
+        shown,
         [fact.credit_code],
         lines.digests(),
         lines.gateways(),
+        bound_of(shown, len(facts)),
         (object_id, known.key, day, carrier),
     )
 

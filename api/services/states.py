@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from api.services.perimeter import AssetPerimeter, MeterPerimeter
+from api.services.perimeter import AssetPerimeter, MeterPerimeter, bound_of
 from api.services.periods import months_between
 from api.services.sources import Question
 from metrics.days import NEVER
@@ -28,7 +28,7 @@ Days = tuple[int, int]
 
 def asset_states(question: Question, perimeter: AssetPerimeter, days: Days) -> AssetPeriod:
     """What every asset of the register showed in the local days `[from, to)`, whatever the scope."""
-    key = ("assets", perimeter.key, days, _as_of_s(question, days), question.known.at_ns)
+    key = ("assets", perimeter.bound, days, _as_of_s(question, days), question.known.at_ns)
     token = question.days.token(*days)
 
     def make() -> AssetPeriod:
@@ -56,7 +56,7 @@ def _assets_of(
     question: Question, perimeter: AssetPerimeter, series: int, bindings: Bindings, days: Days
 ) -> AssetPeriod:
     """What the devices of one series showed of the assets in one part."""
-    key = ("series", series, perimeter.key, days, _as_of_s(question, days), question.known.at_ns)
+    key = ("series", series, perimeter.bound, days, _as_of_s(question, days), question.known.at_ns)
 
     def make() -> AssetPeriod:
         tables = question.days.tables(*days)
@@ -80,13 +80,14 @@ def _meters_of(question: Question, perimeter: MeterPerimeter | AssetPerimeter, d
 
 def meters_key(question: Question, perimeter: MeterPerimeter | AssetPerimeter, days: Days) -> tuple[Hashable, ...]:
     """Changes when what the meters counted in the local days `[from, to)` may have."""
-    return (perimeter.key, days, _as_of_s(question, days), question.known.at_ns, question.days.token(*days))
+    return (perimeter.bound, days, _as_of_s(question, days), question.known.at_ns, question.days.token(*days))
 
 
 def asset_quantities(question: Question, perimeter: AssetPerimeter, days: Days) -> MeterPeriod:
     """What the assets' own devices counted in the local days `[from, to)`, whatever they count."""
     bindings = taken(perimeter.bindings, perimeter.bindings.series >= Series.QUANTITY)
-    return meter_states(question, replace(perimeter, bindings=bindings, key=("quantities", *perimeter.key)), days)
+    counting = replace(perimeter, bindings=bindings, bound=bound_of(bindings, len(perimeter.facts)))
+    return meter_states(question, counting, days)
 
 
 def taken(bindings: Bindings, chosen: NDArray[np.bool_]) -> Bindings:

@@ -14,6 +14,7 @@ from api.services.gaps import GapFinder
 from api.services.question import ask
 from api.services.register_view import BindingFact
 from api.services.sources import RegisterSources
+from gateway.wire import Announce, Announcement
 from metrics.record import DAY_S, Records, local_day_start_s
 from tests.api.county_fixtures import PLANT, TODAY, CountyUnderTest, minutes, register_files
 
@@ -117,6 +118,36 @@ async def test_a_figure_of_the_register_alone_is_provisional_until_its_period_is
     assert (during["status"], during["period"]["complete"]) == ("provisional", False)
     assert (over["status"], over["period"]["complete"]) == ("ok", True)
     assert during["digest"] == over["digest"]
+
+
+async def test_what_a_device_announces_and_an_enterprise_reports_leaves_what_was_summed(
+    plant: CountyUnderTest, tmp_path: Path
+) -> None:
+    await send(plant, TODAY - 1, 0, 96)
+    await plant.sign_in()
+    asked: dict[str, Any] = {"period": "2026", "ids": ["networking-rate", "metered-energy", "energy-intensity-level"]}
+
+    async def told_by_name() -> dict[str, dict[str, Any]]:
+        return {f["definition"]["id"]: f for f in (await plant.get("/indicators", **asked))["figures"]}
+
+    before, made = await told_by_name(), plant.county.memory.made.copy()
+    gateway = plant.gateway()
+    said = Announcement(1, 1, "cnc-1", "x", "p", "machine", "self-identified")
+    assert (await gateway.post("announce", Announce(gateway.name, gateway.epoch, [said]))).status_code == 200
+    announced = await told_by_name()
+    assert announced["networking-rate"]["by_evidence"] != before["networking-rate"]["by_evidence"]
+    files = register_files()
+    files["reports.csv"] = files["reports.csv"].replace("2026-10,46,", "2026-11,46,")
+    plant.load(tmp_path / "reported", files)
+    reported = await told_by_name()
+    assert reported["energy-intensity-level"]["value"] != announced["energy-intensity-level"]["value"]
+    assert plant.county.memory.made["states"] == made["states"]
+    moved = f"gw-1,cnc-1,{PLANT},asset,A1,state"
+    files["bindings.csv"] = files["bindings.csv"].replace(moved, moved.replace("A1", "A4"))
+    plant.load(tmp_path / "bound", files)
+    opened = await plant.get("/indicators/networking-rate/explain", period="2026")
+    assert {row["number"]: row["counted"] for row in opened["rows"]}["A4"] == "numerator"
+    assert plant.county.memory.made["states"] > made["states"]
 
 
 async def test_gaps_are_what_no_device_bound_was_watched_in(plant: CountyUnderTest) -> None:
