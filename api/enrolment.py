@@ -86,7 +86,8 @@ def rotate(engine: Engine, grant: Grant, now_ns: int) -> str:
             raise ProblemError("gateway-revoked")
         if now.hand_over_s is not None:
             raise ProblemError("gateway-replaced")
-        _end_unused(connection, grant.gateway, now_ns)
+        # whoever asks with it uses it, though that may not be written yet
+        _end_unused(connection, grant.gateway, now_ns, but=grant.digest)
         credential = add_credential(connection, grant.gateway, now_ns, hardware=grant.hardware)
         write_audit(connection, now_ns, grant.gateway, "gateway.rotate", grant.gateway)
     return credential
@@ -140,12 +141,18 @@ def _make_room(connection: Connection, gateway: str, message: Enroll, now_ns: in
     return 0
 
 
-def _end_unused(connection: Connection, gateway: str, now_ns: int) -> None:
-    """A new credential follows: one that was never used is not needed any more."""
+def _end_unused(connection: Connection, gateway: str, now_ns: int, but: str = "") -> None:
+    """A new credential follows: one that was never used is not needed any more, `but` for that of a digest."""
     c = GatewayCredential
     connection.execute(
         update(c)
-        .where(c.gateway == gateway, c.revoked_ns.is_(None), c.first_used_ns.is_(None), c.hand_over_s.is_(None))
+        .where(
+            c.gateway == gateway,
+            c.digest != but,
+            c.revoked_ns.is_(None),
+            c.first_used_ns.is_(None),
+            c.hand_over_s.is_(None),
+        )
         .values(revoked_ns=now_ns)
     )
 

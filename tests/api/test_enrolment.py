@@ -14,8 +14,8 @@ from alembic.config import Config
 from sqlalchemy import select, text
 
 from api.attempts import Attempts
-from api.credentials import Credentials, digest_of
-from api.enrolment import make_code, revoke
+from api.credentials import Credentials, digest_of, issue
+from api.enrolment import make_code, revoke, rotate
 from api.register import database
 from api.register.audit import first_broken
 from api.register.database import migrate, open_register, writing
@@ -170,6 +170,22 @@ async def test_the_old_credential_is_good_until_the_new_one_was_used(county: Cou
     assert refusal(await rotated(county, old)) == (401, "gateway-revoked")
     await asyncio.to_thread(county.county.credentials.close)
     assert ("gateway.credential-used", "gw-1") in audited(county), "and a restarted service knows it as well"
+
+
+async def test_a_credential_whose_first_use_is_not_written_yet_stays_good_until_the_new_one_is_used(
+    county: CountyUnderTest,
+) -> None:
+    engine, now_ns = county.county.engine, county.clock.now_ns()
+    credentials = Credentials(engine, county.clock)
+    old = issue(engine, "gw-1", now_ns)
+    credentials.read()
+    (asking,) = credentials.of("gw-1")
+    lost = rotate(engine, asking, now_ns + 1)
+    new = rotate(engine, asking, now_ns + 2)
+    credentials.read()
+    grants = {g.digest: g.revoked for g in credentials.of("gw-1")}
+    assert [grants[digest_of(c)] for c in (old, lost, new)] == [False, True, False]
+    credentials.close()
 
 
 async def test_who_uses_which_credential_outlives_the_service(tmp_path: Path) -> None:
