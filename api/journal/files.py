@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from api.clock import Clock
 from api.journal.batch import AnnounceEntry, Batch
 from api.journal.day_file import DayFile
 from api.journal.kept import KeptFile
-from api.journal.port import JournalError, JournalSize, Outcome, Totals
+from api.journal.port import JournalError, JournalSize, Outcome, Totals, UnkeepableError
 from api.journal.ranges import Receipts
 from api.journal.writer import Decided, GroupWriter, Key, Waiting, decide, tell_missing
 
@@ -30,6 +30,8 @@ class _State:
     gaps: set[Key] = field(default_factory=set)
     totals: defaultdict[str, Totals] = field(default_factory=lambda: defaultdict(Totals))
     position: int = 0
+    conflicts: Counter[str] = field(default_factory=Counter)
+    """By gateway, those that are not written down yet."""
 
 
 def day_name(at_ns: int) -> str:
@@ -180,15 +182,28 @@ class FileJournal:
                 decided = decide(group, self._state.position, self._known_digest)
                 if decided.fresh or decided.announces:
                     self._today().write(decided.fresh, decided.announces)
-                self._remember(decided)
+                self._remember(decided)  # in memory alone: what is written is known from here on, whatever fails
                 tell_missing(group, self._state.received.missing)
+                self._count_conflicts()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(str(error)) from error
+        except OverflowError as error:  # SQLite's integers have 64 bits
+            raise UnkeepableError(str(error)) from error
+
+    def _count_conflicts(self) -> None:
+        """Write the conflicts down. Where that fails they are written with the next commit: none fails for it."""
+        waiting = self._state.conflicts
+        try:
+            for gateway in sorted(waiting):
+                self._kept.count("conflict", gateway, waiting[gateway])
+                del waiting[gateway]
+        except sqlite3.Error as error:
+            log.error("conflicts_not_counted", error=str(error), gateways=sorted(waiting))
 
     def _remember(self, decided: Decided) -> None:
         state = self._state
+        state.conflicts.update(decided.conflicts)
         for gateway in decided.conflicts:
-            self._kept.count("conflict", gateway)
             state.totals[gateway].conflicts += 1
         for gateway in decided.duplicates:
             state.totals[gateway].duplicates += 1

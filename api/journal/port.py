@@ -24,6 +24,10 @@ class JournalBusyError(JournalError):
     """More batches wait than the journal's limit."""
 
 
+class UnkeepableError(JournalError):
+    """The engine has no room for what this batch says, whenever it is sent: it is not to be sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a batch. `position` is 0 unless it was journalled now; `missing`: (epoch, first, last)."""
@@ -115,7 +119,8 @@ class Journal(Protocol):
     async def commit(self, batch: Batch) -> Outcome:
         """Journal a batch (its `position` is ignored) and say what became of it, after the sync.
 
-        Raises JournalBusyError when too many wait, JournalError when it could not be kept.
+        Raises JournalBusyError when too many wait, UnkeepableError when it never can be kept, JournalError when
+        it could not be now.
         """
         ...
 

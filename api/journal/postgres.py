@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from api.clock import Clock
 from api.journal.batch import AnnounceEntry, Batch
 from api.journal.files import day_name
-from api.journal.port import JournalError, JournalSize, Outcome, Totals
+from api.journal.port import JournalError, JournalSize, Outcome, Totals, UnkeepableError
 from api.journal.postgres_kept import PostgresKept
 from api.journal.postgres_tables import (
     COLUMNS,
@@ -176,7 +176,8 @@ class PostgresJournal:
             with self._engine.begin() as connection:
                 self._commit_in(connection, group)
         except SQLAlchemyError as error:
-            raise JournalError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+            kind = UnkeepableError if isinstance(error, DataError) else JournalError
+            raise kind(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
 
     def _commit_in(self, connection: Connection, group: list[Waiting]) -> None:
         connection.execute(text("set local lock_timeout = '10s'"))

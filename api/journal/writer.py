@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from api.journal.batch import AnnounceEntry, Batch
-from api.journal.port import JournalBusyError, JournalError, Outcome
+from api.journal.port import JournalBusyError, JournalError, Outcome, UnkeepableError
 
 _MAX_GROUP: Final = 256
 _MAX_WAITING: Final = 4096
@@ -98,7 +98,8 @@ def tell_missing(group: Iterable[Waiting], missing: Callable[[Batch], list[tuple
 
 
 class GroupWriter:
-    """Owns the thread. `commit` journals a group and gives each its outcome; it raises JournalError for all of it."""
+    """Owns the thread. `commit` journals a group and gives each its outcome, or raises for all of it: JournalError
+    where the engine fails; anything else, UnkeepableError too, is a fault of a batch, and each is tried alone."""
 
     def __init__(self, commit: Callable[[list[Waiting]], None]) -> None:
         self._commit = commit
@@ -147,11 +148,13 @@ class GroupWriter:
         try:
             self._commit(group)
             self.last_error = ""
-        except JournalError as error:
-            log.error("journal_write_failed", error=str(error), batches=len(group))
-            self.last_error = str(error)
-            for waiting in group:
-                waiting.error = error
+        except Exception as error:  # noqa: BLE001 (logged in _fail)
+            # a fault of one batch is neither that of those beside it, nor the end of this thread
+            if len(group) > 1 and (isinstance(error, UnkeepableError) or not isinstance(error, JournalError)):
+                for waiting in group:
+                    self._write([waiting])
+                return
+            self._fail(group, error)
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[Waiting]] = defaultdict(list)
         for waiting in group:
             by_loop[waiting.loop].append(waiting)
@@ -159,12 +162,24 @@ class GroupWriter:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_answer, answered)
 
+    def _fail(self, group: list[Waiting], error: Exception) -> None:
+        if isinstance(error, JournalError):
+            failed = error
+            log.error("journal_write_failed", error=str(error), batches=len(group))
+        else:
+            failed = JournalError(f"{type(error).__name__}: {error}")
+            log.error("journal_write_failed", batches=len(group), exc_info=error)
+        if not isinstance(error, UnkeepableError):
+            self.last_error = str(failed)
+        for waiting in group:
+            waiting.error = failed
+
 
 def _answer(group: list[Waiting]) -> None:
     for waiting in group:
         if waiting.done.done():
             continue
         if waiting.error is not None:
-            waiting.done.set_exception(JournalError(str(waiting.error)))
+            waiting.done.set_exception(type(waiting.error)(str(waiting.error)))
         elif waiting.outcome is not None:
             waiting.done.set_result(waiting.outcome)

@@ -11,7 +11,7 @@ from hashlib import sha256
 import pytest
 
 from api.journal.batch import AnnounceEntry, Batch
-from api.journal.port import Journal, TooLate
+from api.journal.port import Journal, Outcome, TooLate, UnkeepableError
 from gateway.wire import Gap
 from tests.api.county_fixtures import HandClock
 
@@ -83,6 +83,20 @@ class JournalContract(ABC):
             outcomes = await asyncio.gather(*(journal.commit(batch(n)) for n in range(1, 21) for _ in range(3)))
             assert sorted(o.result for o in outcomes) == ["duplicate"] * 40 + ["journalled"] * 20
             assert journal.position == 20
+
+    async def test_a_batch_that_can_never_be_kept_fails_nobody_beside_it_nor_after_it(self, clock: HandClock) -> None:
+        with self.opened(clock) as journal:
+            bad = batch(1, gateway="gw-2", gaps=(Gap(["a"], 1 << 70, 2, 3, "expired"),))
+            one, refused, two = await asyncio.gather(
+                journal.commit(batch(1)), journal.commit(bad), journal.commit(batch(2)), return_exceptions=True
+            )
+            assert isinstance(refused, UnkeepableError)
+            assert [(o.result, o.position) for o in (one, two) if isinstance(o, Outcome)] == [
+                ("journalled", 1),
+                ("journalled", 2),
+            ]
+            assert journal.last_error == "", "the journal itself is well"
+            assert (await journal.commit(bad._replace(gaps=()))).position == 3
 
     async def test_what_is_missing_before_a_batch_is_named_also_after_a_reopening(self, clock: HandClock) -> None:
         with self.opened(clock) as journal:

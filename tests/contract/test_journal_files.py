@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from api.journal.files import FileJournal
 from api.journal.port import Journal
 from tests.api.county_fixtures import HandClock
-from tests.contract.journal_contract import JournalContract
+from tests.contract.journal_contract import JournalContract, batch
 
 
 class TestFileJournal(JournalContract):
@@ -21,3 +23,27 @@ class TestFileJournal(JournalContract):
 
     def open_journal(self, clock: HandClock, keep_days: int = 14) -> Journal:
         return FileJournal(self.folder, clock, keep_days=keep_days)
+
+    async def test_a_conflict_that_cannot_be_counted_fails_no_batch_and_is_counted_later(
+        self, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.opened(clock) as journal:
+            assert isinstance(journal, FileJournal)
+            await journal.commit(batch(1))
+            monkeypatch.setattr(journal.kept, "count", _disk_full)
+            other, fresh = await asyncio.gather(
+                journal.commit(batch(1, b"other bytes")), journal.commit(batch(1, gateway="gw-2"))
+            )
+            assert (other.result, fresh.result, fresh.position) == ("conflict", "journalled", 2)
+            assert (await journal.commit(batch(2, gateway="gw-2"))).position == 3
+            assert journal.kept.counters("conflict") == {}
+            monkeypatch.undo()
+            assert (await journal.commit(batch(3, gateway="gw-2"))).position == 4
+            assert journal.kept.counters("conflict") == {"gw-1": 1}
+        with self.opened(clock) as journal:
+            assert journal.totals()["gw-1"].conflicts == 1
+            assert journal.position == 4
+
+
+def _disk_full(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
