@@ -18,23 +18,20 @@ from api.credentials import Credentials
 from api.epochs import EpochAlarm
 from api.ingest_counts import IngestCounts
 from api.journal.batch import AnnounceEntry, Batch
-from api.journal.port import Journal, JournalError
+from api.journal.port import Journal, JournalError, UnkeepableError
 from api.live import LivePresence
 from api.problems import ProblemError
 from api.rate_limit import RateLimit
 from api.register.announcements import Announcements
 from api.store.port import Append
-from api.verdict import Judged, check_devices, judge, read_batch
+from api.verdict import Judged, check_names, judge, read_announce, read_batch, read_live
 from gateway.wire import (
     Accepted,
     Announce,
     Ingest,
     IngestAnswer,
-    Live,
     Missing,
     WireError,
-    decode,
-    decode_json,
     encode,
 )
 from metrics.record import TENTHS_PER_S, Records, local_day
@@ -123,7 +120,7 @@ class IngestService:
         try:
             outcome = await self._journal.commit(batch)
         except JournalError as error:
-            raise ProblemError("busy", str(error), {"retry-after": "2"}) from error
+            raise _problem_of(error) from error
         if outcome.result == "journalled":
             if judged.after_hand_over:
                 self.after_hand_over[message.gateway] += judged.after_hand_over
@@ -158,7 +155,7 @@ class IngestService:
 
     def take_live(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:
         """Take presence. Raises ProblemError."""
-        message = self._read(lambda: decode_json(body, Live) if is_json else decode(body, Live))
+        message = self._read(lambda: read_live(body, is_json))
         self._own(sender, message.gateway)
         if sender.hand_over_s is not None and self._clock.now_ns() >= sender.hand_over_s * 1_000_000_000:
             raise ProblemError("gateway-replaced", f"hand-over: {sender.hand_over_s}")
@@ -167,7 +164,7 @@ class IngestService:
 
     async def take_announce(self, sender: Sender, body: bytes, is_json: bool) -> Accepted:
         """Journal announcements, then put them into the register. Raises ProblemError."""
-        message = self._read(lambda: decode_json(body, Announce) if is_json else decode(body, Announce))
+        message = self._read(lambda: read_announce(body, is_json))
         self._own(sender, message.gateway)
         if sender.hand_over_s is not None:  # what replaced hardware reads now is nobody's machine
             hand_over_ns = sender.hand_over_s * 1_000_000_000
@@ -178,7 +175,7 @@ class IngestService:
         try:
             await self._journal.commit_announce(AnnounceEntry(message.gateway, message.epoch, now_ns, is_json, body))
         except JournalError as error:
-            raise ProblemError("busy", str(error), {"retry-after": "2"}) from error
+            raise _problem_of(error) from error
         await asyncio.to_thread(self._take_announced, message, now_ns)
         return Accepted(len(message.announcements), self._clock.now_ns())
 
@@ -198,8 +195,14 @@ class IngestService:
 
 
 def _judge(message: Ingest, now_s: int, hand_over_s: int | None) -> Judged:
-    check_devices(message)
+    check_names(message)
     return judge(message, now_s, hand_over_s)
+
+
+def _problem_of(error: JournalError) -> ProblemError:
+    if isinstance(error, UnkeepableError):
+        return ProblemError("bad-message", str(error))
+    return ProblemError("busy", str(error), {"retry-after": "2"})
 
 
 def _newest_end_s(records: Records) -> int:

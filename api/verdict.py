@@ -5,6 +5,7 @@ The verdict is journalled with the batch: rows that are counted stay the same wh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,15 +14,23 @@ from numpy.typing import NDArray
 
 from api.journal.batch import Batch
 from api.store.port import Append
-from gateway.wire import Ingest, IngestJson, RefusedRow, WireError, decode, decode_json, from_json, records_of
+from gateway.wire import (
+    MAX_ID,
+    Announce,
+    Ingest,
+    IngestJson,
+    Live,
+    RefusedRow,
+    WireError,
+    decode,
+    decode_json,
+    from_json,
+    records_of,
+)
 from metrics.record import Records, refusals
 
 HELD_AHEAD_S: Final = 600
 """Rows that start more than this ahead of the county's clock are journalled and held, not counted."""
-
-_MAX_EPOCH: Final = 1 << 64
-_MAX_SEQUENCE: Final = 1 << 62
-_MAX_ID: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +47,34 @@ class Judged:
 
 def read_batch(body: bytes, is_json: bool) -> Ingest:
     """The batch in a body. Raises WireError saying what is wrong."""
-    message = from_json(decode_json(body, IngestJson)) if is_json else decode(body, Ingest)
-    if not 0 <= message.epoch < _MAX_EPOCH or not 0 <= message.sequence < _MAX_SEQUENCE:
-        raise WireError(f"epoch {message.epoch}, sequence {message.sequence}: expected 64 and 62 unsigned bits")
-    if message.previous is not None and not (
-        0 <= message.previous[0] < _MAX_EPOCH and 0 <= message.previous[1] < _MAX_SEQUENCE
-    ):
-        raise WireError(f"previous {message.previous}: expected an epoch and a sequence")
-    if message.rows < 0:
-        raise WireError(f"{message.rows} rows")
-    for gap in message.gaps:
-        epoch, sequence = gap.stands_for(message.epoch) or (0, 0)
-        numbers = (sequence, gap.start_s, gap.end_s, gap.rows)
-        if not 0 <= epoch < _MAX_EPOCH or not all(0 <= number < _MAX_SEQUENCE for number in numbers):
-            raise WireError(f"gap {numbers} of epoch {epoch}: expected 64 and 62 unsigned bits")
+    return from_json(decode_json(body, IngestJson)) if is_json else decode(body, Ingest)
+
+
+def read_live(body: bytes, is_json: bool) -> Live:
+    """The presence in a body. Raises WireError saying what is wrong."""
+    return decode_json(body, Live) if is_json else decode(body, Live)
+
+
+def read_announce(body: bytes, is_json: bool) -> Announce:
+    """The announcements in a body. Raises WireError saying what is wrong."""
+    message = decode_json(body, Announce) if is_json else decode(body, Announce)
+    _check_ids(said.device for said in message.announcements)
     return message
 
 
-def check_devices(message: Ingest) -> None:
-    """Raise WireError for a device id that cannot be one."""
-    for device in message.devices:
-        if not 0 < len(device.id) <= _MAX_ID or not device.id.isprintable():
-            raise WireError(f"device id {device.id[:_MAX_ID]!r}: expected 1 to {_MAX_ID} printable signs")
+def check_names(message: Ingest) -> None:
+    """Raise WireError for what cannot be a device's id or a gap's reason: journals keep them as text, by lines."""
+    _check_ids(device.id for device in message.devices)
+    for gap in message.gaps:
+        _check_ids(gap.devices)
+        if not gap.reason.isprintable():
+            raise WireError(f"gap reason {gap.reason!r}: expected printable signs")
+
+
+def _check_ids(ids: Iterable[str]) -> None:
+    for found in ids:
+        if not found.isprintable():
+            raise WireError(f"device id {found!r}: expected 1 to {MAX_ID} printable signs")
 
 
 def judge(message: Ingest, now_s: int, hand_over_s: int | None = None) -> Judged:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -39,6 +39,17 @@ MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_DECODED_BYTES: Final = 16 * 1024 * 1024
 _ZSTD_LEVEL: Final = 9  # small batches: 10 % fewer bytes than level 3 for microseconds more
 
+_MAX_EPOCH: Final = (1 << 64) - 1
+MAX_ID: Final = 200
+MAX_REASON: Final = 1000
+Epoch = Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": _MAX_EPOCH})]
+"""An outbox's random 64 bits. What is above them, which only JSON can say, `decode_json` refuses."""
+Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+"""A sequence, a count, seconds UTC: what every engine can keep."""
+TimeNs = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""Nanoseconds UTC. A clock that is wrong is no reason to refuse a message, one that no engine can keep is."""
+DeviceId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+
 EvidenceName = Literal["self-identified", "native", "retrofit", "declared"]
 StateName = Literal["unknown", "running", "idle", "fault", "off"]
 Direction = Literal["import", "export", "generation"]
@@ -51,8 +62,8 @@ class WireError(ValueError):
 class DeviceRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row of a batch's device table: the device's id and the announcement that describes it."""
 
-    id: str
-    announcement: int = 0
+    id: DeviceId
+    announcement: Whole = 0
 
 
 class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,13 +72,13 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     `sequence` is that of the batch it stands for where that is of the epoch of the message around it.
     """
 
-    devices: Annotated[list[str], _AT_MOST]
-    start_s: int
-    end_s: int
-    rows: int
-    reason: str
-    sequence: int = 0
-    batch: tuple[int, int] | None = None
+    devices: Annotated[list[DeviceId], _AT_MOST]
+    start_s: Whole
+    end_s: Whole
+    rows: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)]
+    sequence: Whole = 0
+    batch: tuple[Epoch, Whole] | None = None
     """(epoch, sequence) of a batch of another epoch; `sequence` is 0 then, for a county that does not know this."""
 
     def stands_for(self, epoch: int) -> tuple[int, int] | None:
@@ -83,9 +94,9 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one device said of itself, dated and numbered by the gateway's outbox."""
 
-    number: int
-    at_ns: int
-    device: str
+    number: Whole
+    at_ns: TimeNs
+    device: DeviceId
     address: str
     profile: str
     device_class: DeviceClass
@@ -125,12 +136,12 @@ class Ingest(
     """
 
     gateway: str
-    epoch: int
-    sequence: int
-    rows: int
+    epoch: Epoch
+    sequence: Whole
+    rows: Whole
     devices: Annotated[list[DeviceRef], _AT_MOST]
     columns: list[bytes]
-    previous: tuple[int, int] | None = None
+    previous: tuple[Epoch, Whole] | None = None
     gaps: Annotated[list[Gap], _AT_MOST] = []
     version: int = WIRE_VERSION
 
@@ -139,11 +150,11 @@ class IngestJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same batch for people and third parties: columns as lists of integers, by name."""
 
     gateway: str
-    epoch: int
-    sequence: int
-    devices: Annotated[list[str], _AT_MOST]
+    epoch: Epoch
+    sequence: Whole
+    devices: Annotated[list[DeviceId], _AT_MOST]
     columns: dict[str, list[int]]
-    previous: tuple[int, int] | None = None
+    previous: tuple[Epoch, Whole] | None = None
     gaps: Annotated[list[Gap], _AT_MOST] = []
     version: int = WIRE_VERSION
 
@@ -186,22 +197,22 @@ class IngestAnswer(msgspec.Struct, frozen=True):
 class DevicePresence(msgspec.Struct, frozen=True):
     """How the gateway judges one device now. Times in ns UTC; 0: never."""
 
-    id: str
+    id: DeviceId
     connected: bool
     state: StateName
-    since_ns: int
-    last_proof_ns: int
+    since_ns: TimeNs
+    last_proof_ns: TimeNs
 
 
 class Live(msgspec.Struct, frozen=True):
     """Presence of all devices of a gateway, and how the gateway itself is."""
 
     gateway: str
-    sent_ns: int
+    sent_ns: TimeNs
     devices: Annotated[list[DevicePresence], _AT_MOST]
-    backlog_batches: int = 0
-    oldest_unsent_s: int = 0
-    shed: dict[str, int] = {}
+    backlog_batches: Whole = 0
+    oldest_unsent_s: Whole = 0
+    shed: dict[str, Whole] = {}
     version: int = WIRE_VERSION
 
 
@@ -209,7 +220,7 @@ class Announce(msgspec.Struct, frozen=True):
     """Announcements in the order of their numbers."""
 
     gateway: str
-    epoch: int
+    epoch: Epoch
     announcements: Annotated[list[Announcement], _AT_MOST]
     version: int = WIRE_VERSION
 
@@ -359,7 +370,20 @@ def decode_json(body: bytes, kind: type[M]) -> M:
     """Read a JSON body as `kind`. Raises WireError saying what is wrong."""
     if len(body) > MAX_DECODED_BYTES:
         raise WireError(f"body of {len(body)} bytes, at most {MAX_DECODED_BYTES}")
-    return _checked(lambda: msgspec.json.decode(body, type=kind))
+    message = _checked(lambda: msgspec.json.decode(body, type=kind))
+    if any(epoch > _MAX_EPOCH for epoch in _epochs_of(message)):
+        raise WireError("an epoch is beyond 64 bits")
+    return message
+
+
+def _epochs_of(message: msgspec.Struct) -> Iterator[int]:
+    """The epochs that a message names: MessagePack has no room for one beyond 64 bits, JSON has."""
+    yield getattr(message, "epoch", 0)
+    previous: tuple[int, int] | None = getattr(message, "previous", None)
+    if previous is not None:
+        yield previous[0]
+    gaps: list[Gap] = getattr(message, "gaps", [])
+    yield from (gap.batch[0] for gap in gaps if gap.batch is not None)
 
 
 def _checked(read: Callable[[], M]) -> M:

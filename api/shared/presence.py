@@ -79,9 +79,10 @@ class SharedPresence:
                     self._catch_up()
                     self._since_read_s = 0.0
                 failing = False
-            except SQLAlchemyError as error:
+            except Exception as error:  # of whatever kind: who ends this thread ends the page of all processes
                 if not failing:
-                    log.warning("presence_not_shared", error=str(error))
+                    told = None if isinstance(error, SQLAlchemyError) else error
+                    log.warning("presence_not_shared", error=str(error), exc_info=told)
                 failing = True
 
     def _write(self) -> None:

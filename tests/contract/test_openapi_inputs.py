@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from api.register.admin import load_register, register_of
 from api.services.access import add_user
 from gateway import wire
 from tests.api.county_fixtures import PASSWORD, register_files, settings_for, write_csv
+from tests.api.postgres import new_database, postgres_server
 from tests.county_process import CountyProcess
 
 EXAMPLES = 25
@@ -72,13 +75,27 @@ def _is_uplink(case: schemathesis.Case) -> bool:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("openapi")
-    own = settings_for(folder / "county")
+    with _served(tmp_path_factory.mktemp("openapi")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Register and journal in PostgreSQL, which refuses what SQLite takes: signs, long texts, large numbers."""
+    with postgres_server() as server:
+        own = {"register_url": new_database(server), "journal": "postgresql"}
+        with _served(tmp_path_factory.mktemp("shared"), **own) as running:
+            yield running
+
+
+@contextmanager
+def _served(folder: Path, **more: str) -> Iterator[Service]:
+    own = settings_for(folder / "county", **more)
     load_register(own, write_csv(folder / "register", register_files()), 1)
     with register_of(own) as engine:
         credential = issue(engine, "gw-1", 1)
         add_user(engine, "reader", "statistician", PASSWORD, None, 1)
-    county = CountyProcess(own.data_dir, gateway_requests_per_s="0", gateway_bytes_per_s="0")
+    county = CountyProcess(own.data_dir, gateway_requests_per_s="0", gateway_bytes_per_s="0", **more)
     try:
         asyncio.run(county.start())
         with requests.Session() as session:
@@ -92,7 +109,19 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 def test_no_input_makes_the_service_fail(operation: schemathesis.APIOperation, service: Service) -> None:
-    @quick
+    _never_fails(operation, service, quick)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+def test_no_input_makes_a_service_over_postgresql_fail(
+    operation: schemathesis.APIOperation, shared_service: Service
+) -> None:
+    _never_fails(operation, shared_service, thorough)
+
+
+def _never_fails(operation: schemathesis.APIOperation, service: Service, effort: settings) -> None:
+    @effort
     @given(case=st.one_of(operation.as_strategy(mode) for mode in schemathesis.GenerationMode))
     def answers(case: schemathesis.Case) -> None:
         answer = service.call(case)
