@@ -6,6 +6,8 @@ counted and compared with what the journal counted. From the first batch that di
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import structlog
 
@@ -45,10 +47,8 @@ def first_difference(store: EmbeddedStore, journal: Journal, final: FinalDays) -
     """The first journal position whose records are not all in the store, or more often than once."""
     sealed = set(store.sealed_days())
     found: list[int] = []
-    for day, counted in journal.counted(store.applied()).items():
-        if day in sealed or final(day):
-            continue
-        position, rows = np.array(counted, np.int64).T
+    closed = cache(lambda day: day in sealed or final(day))  # asked for every batch where the engine reads them all
+    for day, position, rows in journal.counted(store.applied(), closed):
         at, stored = store.hot_counts(day)
         place = np.searchsorted(at, position)
         there = np.append(at, -1)[place] == position

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from api.journal.batch import AnnounceEntry, Batch, gap_of, stored, told
+from api.journal.tally import GatewayCount
 
 _SCHEMA: Final = """
 create table if not exists batch(
@@ -37,7 +42,9 @@ create table if not exists gap(
   devices text not null,
   reason text not null
 ) strict;
-create table if not exists counted(position integer not null, day integer not null, rows integer not null) strict;
+create table if not exists counted(
+  position integer not null, day integer not null, rows integer not null, primary key (day, position)
+) strict, without rowid;
 create table if not exists announce(
   gateway text not null,
   epoch integer not null,
@@ -48,6 +55,13 @@ create table if not exists announce(
 """
 
 _CHUNK: Final = 500
+
+_COUNTED_DAYS: Final = (
+    "with recursive counted_day(day) as (select min(day) from counted union all"
+    " select (select min(counted.day) from counted where counted.day > counted_day.day) from counted_day"
+    " where counted_day.day is not null) select day from counted_day"
+)
+"""The local days of the file, one look-up each: `select distinct` would read every row."""
 
 
 class DayFile:
@@ -141,9 +155,17 @@ class DayFile:
             heard.add(gateway)
         return heard
 
-    def counted(self, through: int) -> list[tuple[int, int, int]]:
-        """(local day, position, counted rows) of every batch up to a position."""
-        return self._db.execute("select day, position, rows from counted where position <= ?", (through,)).fetchall()
+    def counted_days(self) -> list[int]:
+        """The local days that have counted rows, ascending."""
+        return [day for (day,) in self._db.execute(_COUNTED_DAYS) if day is not None]
+
+    def counted(self, day: int, through: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions of the batches up to one that have counted rows of a local day, ascending; how many each has."""
+        found = self._db.execute(
+            "select position, rows from counted where day = ? and position <= ? order by position", (day, through)
+        )
+        columns = np.fromiter(found, np.dtype([("position", np.int64), ("rows", np.int64)]))
+        return columns["position"], columns["rows"]
 
     def digest_of(self, gateway: str, epoch: int, sequence: int) -> tuple[bytes, int] | None:
         """Digest and number of rows of a journalled batch."""
@@ -157,7 +179,7 @@ class DayFile:
         """(gateway, epoch, sequence, previous epoch, previous sequence) of every batch."""
         for gateway, epoch, sequence, before, before_sequence in self._db.execute(
             "select gateway, epoch, sequence, previous_epoch, previous_sequence from batch"
-            " order by gateway, epoch, sequence"
+            " order by position"  # as they lie in the file: by the key, each would be looked up in another place
         ):
             yield gateway, told(epoch), sequence, None if before is None else told(before), before_sequence
 
@@ -194,6 +216,7 @@ class DayFile:
     def everything(self) -> Iterator[Batch]:
         """All batches by position, with their gaps and counted rows, as they are when this begins."""
         last = self.last_position()
+        days = str(self.counted_days())
         position = 0
         while position < last:
             batches = [batch for batch in self.after(position, _CHUNK) if batch.position <= last]
@@ -207,7 +230,9 @@ class DayFile:
                 gaps.setdefault(at, []).append(tuple(gap))
             counted: dict[int, list[tuple[int, int]]] = {}
             for at, day, rows in self._db.execute(
-                "select position, day, rows from counted where position > ? and position <= ?", span
+                "select position, day, rows from json_each(?) cross join counted on day = value"
+                " where position > ? and position <= ?",
+                (days, *span),
             ):
                 counted.setdefault(at, []).append((day, rows))
             for batch in batches:
@@ -227,8 +252,15 @@ class DayFile:
         ):
             yield AnnounceEntry(gateway, told(epoch), arrived_ns, bool(is_json), body)
 
-    def totals(self) -> list[tuple[str, int, int, int]]:
-        """(gateway, batches, refused rows, held rows), for the counters that pages show."""
-        return self._db.execute(
-            "select gateway, count(*), sum(length(refused)) / 4, sum(length(held)) / 4 from batch group by gateway"
-        ).fetchall()
+    def totals(self) -> list[GatewayCount]:
+        """What each gateway sent; the whole file is read for it."""
+        found: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
+        held: Counter[str] = Counter()
+        for gateway, refused_bytes, held_bytes in self._db.execute(
+            "select gateway, length(refused), length(held) from batch order by position"
+        ):
+            found[gateway] += 1
+            refused[gateway] += refused_bytes // 4
+            held[gateway] += held_bytes // 4
+        return [GatewayCount(gateway, n, refused[gateway], held[gateway]) for gateway, n in found.items()]

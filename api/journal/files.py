@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from api.clock import Clock
 from api.journal.batch import AnnounceEntry, Batch
 from api.journal.day_file import DayFile
 from api.journal.kept import KeptFile
-from api.journal.port import JournalError, JournalSize, Outcome, Totals, UnkeepableError
+from api.journal.port import DayCounts, JournalError, JournalSize, Outcome, Totals, UnkeepableError
 from api.journal.ranges import Receipts
+from api.journal.tally import Tally
 from api.journal.writer import Decided, GroupWriter, Key, Waiting, decide, tell_missing
 
 DAY_FILES = "[0-9]*-[0-9]*-[0-9]*.sqlite"
@@ -28,7 +31,7 @@ log = structlog.get_logger(__name__)
 class _State:
     received: Receipts = field(default_factory=Receipts)
     gaps: set[Key] = field(default_factory=set)
-    totals: defaultdict[str, Totals] = field(default_factory=lambda: defaultdict(Totals))
+    tally: Tally = field(default_factory=Tally)
     position: int = 0
     conflicts: Counter[str] = field(default_factory=Counter)
     """By gateway, those that are not written down yet."""
@@ -61,12 +64,7 @@ class FileJournal:
         state.position = position
         for name, day in self._days.items():
             state.position = max(state.position, day.last_position())
-            for gateway, batches, refused, held in day.totals():
-                totals = state.totals[gateway]
-                totals.batches += batches
-                totals.refused_rows += refused
-                totals.held_rows += held
-            if name > through:
+            if name > through or day.last_position() > position:
                 for gateway, epoch, sequence, before, before_sequence in day.batch_keys():
                     previous = None if before is None else (before, before_sequence or 0)
                     state.received.mark(gateway, epoch, sequence, previous)
@@ -74,7 +72,28 @@ class FileJournal:
                 state.gaps.add((gateway, epoch, sequence))
                 state.received.of(gateway, epoch).add(sequence)
         for gateway, conflicts in self._kept.counters("conflict").items():
-            state.totals[gateway].conflicts = conflicts
+            state.tally.totals[gateway].conflicts = conflicts
+        self._recover_tally()
+
+    def _recover_tally(self) -> None:
+        """The counts of a finished day are kept: they are counted again where they are not those of all its batches."""
+        kept = self._kept.day_counts()
+        for name, day in self._days.items():
+            last = day.last_position()
+            counted_to, counts = kept.get(name, (0, []))
+            if counted_to != last:
+                counts = day.totals()
+            self._state.tally.add(name, counts)
+            if counted_to != last and name != max(self._days):
+                self._keep_counts(name)
+
+    def _keep_counts(self, name: str) -> None:
+        """Where that fails, the day is counted again at the next start: no commit fails for it."""
+        try:
+            last = self._days[name].last_position()
+            self._kept.keep_day_counts(name, last, self._state.tally.of(name), min(self._days))
+        except sqlite3.Error as error:
+            log.error("day_counts_not_kept", error=str(error), day=name)
 
     @property
     def position(self) -> int:
@@ -107,14 +126,16 @@ class FileJournal:
                     return found[1]
         return None
 
-    def counted(self, through: int) -> dict[int, list[tuple[int, int]]]:
-        """By local day, the (position, counted rows) of every batch up to a position, ascending."""
-        days: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    def counted(self, through: int, skip: Callable[[int], bool]) -> Iterator[DayCounts]:
+        """Of each local day that is not skipped, how many rows were counted of every batch up to a position."""
         with self._lock:
-            for name in sorted(self._days):
-                for day, position, rows in self._days[name].counted(through):
-                    days[day].append((position, rows))
-        return {day: sorted(found) for day, found in days.items()}
+            files = {name: self._days[name].counted_days() for name in sorted(self._days)}
+        for local in sorted(set().union(*files.values())):
+            if skip(local):
+                continue
+            with self._lock:
+                found = [self._days[name].counted(local, through) for name, has in files.items() if local in has]
+            yield DayCounts(local, *(np.concatenate(column) for column in zip(*found, strict=True)))
 
     def heard_since(self, since_ns: int) -> set[str]:
         """Gateways of which a batch arrived since a time."""
@@ -136,7 +157,7 @@ class FileJournal:
     def totals(self) -> dict[str, Totals]:
         """Counters by gateway."""
         with self._lock:
-            return dict(self._state.totals)
+            return dict(self._state.tally.totals)
 
     def size(self) -> JournalSize:
         """How large it is, and how old."""
@@ -204,9 +225,9 @@ class FileJournal:
         state = self._state
         state.conflicts.update(decided.conflicts)
         for gateway in decided.conflicts:
-            state.totals[gateway].conflicts += 1
+            state.tally.totals[gateway].conflicts += 1
         for gateway in decided.duplicates:
-            state.totals[gateway].duplicates += 1
+            state.tally.totals[gateway].duplicates += 1
         state.position = decided.position
         for batch in decided.fresh:
             state.received.mark(batch.gateway, batch.epoch, batch.sequence, batch.previous)
@@ -215,10 +236,8 @@ class FileJournal:
                     state.gaps.add((batch.gateway, *lost))
                     state.received.of(batch.gateway, lost[0]).add(lost[1])
             state.gaps.discard((batch.gateway, batch.epoch, batch.sequence))
-            totals = state.totals[batch.gateway]
-            totals.batches += 1
-            totals.refused_rows += len(batch.refused) // 4
-            totals.held_rows += len(batch.held) // 4
+        if decided.fresh:
+            state.tally.add_batches(max(self._days), decided.fresh)
 
     def _known_digest(self, key: Key) -> bytes | None:
         """Digest of a batch that is journalled; empty when its day was dropped; None when it never arrived."""
@@ -238,6 +257,7 @@ class FileJournal:
         if name not in self._days:
             if latest:
                 self._kept.save(self._state.received.ranges, latest, self._state.position)
+                self._keep_counts(latest)
             self._days[name] = DayFile(self._folder / f"{name}.sqlite")
         return self._days[name]
 
@@ -255,6 +275,7 @@ class FileJournal:
                     break
                 day.close()
                 del self._days[name]
+                self._state.tally.drop(name)
                 for suffix in ("", "-wal", "-shm"):
                     Path(f"{day.path}{suffix}").unlink(missing_ok=True)
                 dropped.append(name)

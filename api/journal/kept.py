@@ -11,6 +11,7 @@ from typing import Final
 from api.journal.batch import stored, told
 from api.journal.port import TooLate
 from api.journal.ranges import Received
+from api.journal.tally import GatewayCount
 
 _SCHEMA: Final = """
 create table if not exists received(
@@ -27,6 +28,10 @@ create table if not exists too_late(
   position integer not null, gateway text not null, device text not null, day integer not null,
   rows integer not null, connected integer not null, quantity integer not null,
   primary key (position, device, day)
+) strict, without rowid;
+create table if not exists day_count(
+  day text not null, position integer not null, gateway text not null, batches integer not null,
+  refused_rows integer not null, held_rows integer not null, primary key (day, gateway)
 ) strict, without rowid;
 create table if not exists through(day text not null, position integer not null) strict;
 """
@@ -92,6 +97,28 @@ class KeptFile:
             if self._db.in_transaction:
                 self._db.execute("rollback")
             raise
+
+    def keep_day_counts(self, day: str, position: int, counts: Iterable[GatewayCount], since: str) -> None:
+        """Keep what each gateway sent on a day, up to its last position. Days before `since` are forgotten."""
+        with self._lock:
+            self._db.execute("begin immediate")
+            try:
+                self._db.execute("delete from day_count where day = ? or day < ?", (day, since))
+                self._db.executemany(
+                    "insert into day_count values (?,?,?,?,?,?)", [(day, position, *count) for count in counts]
+                )
+                self._db.execute("commit")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
+                raise
+
+    def day_counts(self) -> dict[str, tuple[int, list[GatewayCount]]]:
+        """By day, the position up to which it was counted, and what each gateway had sent."""
+        found: dict[str, tuple[int, list[GatewayCount]]] = {}
+        for day, position, *count in self._db.execute("select * from day_count order by day, gateway"):
+            found.setdefault(day, (position, []))[1].append(GatewayCount(*count))
+        return found
 
     def count(self, name: str, gateway: str, by: int = 1) -> None:
         """Raise a counter that must survive a restart, such as conflicts."""

@@ -7,9 +7,12 @@ holes; the interval store says up to which position it has applied them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from api.journal.batch import AnnounceEntry, Batch
 
@@ -55,6 +58,14 @@ class JournalSize(NamedTuple):
     size_bytes: int
     oldest_ns: int | None
     newest_ns: int | None
+
+
+class DayCounts(NamedTuple):
+    """Of one local day, the positions of batches that have counted rows for it, ascending, and how many each has."""
+
+    day: int
+    position: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
 
 class TooLate(NamedTuple):
@@ -140,8 +151,11 @@ class Journal(Protocol):
         """When the first batch beyond a position arrived, ns UTC; None where there is none."""
         ...
 
-    def counted(self, through: int) -> dict[int, list[tuple[int, int]]]:
-        """By local day, the (position, counted rows) of every batch up to a position, ascending."""
+    def counted(self, through: int, skip: Callable[[int], bool]) -> Iterator[DayCounts]:
+        """Of each local day that is not skipped, how many rows were counted of every batch up to a position.
+
+        At most one day is held at a time where the engine can tell days apart.
+        """
         ...
 
     def heard_since(self, since_ns: int) -> set[str]:

@@ -6,10 +6,13 @@ to be seen, whichever process took it. Nothing is kept in memory between commits
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, SQLAlchemyError
@@ -17,7 +20,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from api.clock import Clock
 from api.journal.batch import AnnounceEntry, Batch
 from api.journal.files import day_name
-from api.journal.port import JournalError, JournalSize, Outcome, Totals, UnkeepableError
+from api.journal.port import DayCounts, JournalError, JournalSize, Outcome, Totals, UnkeepableError
 from api.journal.postgres_kept import PostgresKept
 from api.journal.postgres_tables import (
     COLUMNS,
@@ -34,6 +37,8 @@ from api.journal.postgres_tables import (
     save_ranges,
 )
 from api.journal.writer import GroupWriter, Waiting, decide, tell_missing
+
+_AT_ONCE: Final = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -76,17 +81,26 @@ class PostgresJournal:
         )
         return int(found[0][0]) if found else None
 
-    def counted(self, through: int) -> dict[int, list[tuple[int, int]]]:
-        """By local day, the (position, counted rows) of every batch up to a position, ascending."""
-        days: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        for position, of_day, rows in self._ask(
-            "select position, counted_day, counted_rows from journal.batch "
-            "where position <= :through order by position",
-            through=through,
-        ):
-            for day, count in zip(of_day, rows, strict=True):
-                days[day].append((position, count))
-        return dict(days)
+    def counted(self, through: int, skip: Callable[[int], bool]) -> Iterator[DayCounts]:
+        """Of each local day that is not skipped, how many rows were counted of every batch up to a position.
+
+        The batches are read once, a few at a time; the days that are not skipped are held together.
+        """
+        days: defaultdict[int, tuple[array[int], array[int]]] = defaultdict(lambda: (array("q"), array("q")))
+        with self._engine.connect().execution_options(yield_per=_AT_ONCE) as connection:
+            for position, of_day, rows in connection.execute(
+                text(
+                    "select position, counted_day, counted_rows from journal.batch "
+                    "where position <= :through order by position"
+                ),
+                {"through": through},
+            ):
+                for day, count in zip(of_day, rows, strict=True):
+                    if not skip(day):
+                        days[day][0].append(position)
+                        days[day][1].append(count)
+        for day, (positions, counts) in sorted(days.items()):
+            yield DayCounts(day, np.array(positions, np.int64), np.array(counts, np.int64))
 
     def heard_since(self, since_ns: int) -> set[str]:
         """Gateways of which a batch arrived since a time."""
