@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     """只经 HTTPS 发送登录 cookie。
     Send the session cookie over HTTPS only: set it whenever the portal is served over HTTPS."""
     journal_days: Annotated[int, Field(ge=1)] = 14
-    """接收日志保留几天。How many days of journal are kept; received ranges are kept for ever."""
+    """接收日志保留几天。
+    How many days of journal are kept; received ranges are kept for ever, short digests of batches for 400 days."""
     record_days: Annotated[int, Field(ge=31)] = 400
     """分钟记录保留几天。
     How many days of minute records are kept (DuckDB; InfluxDB's bucket has a retention of its own). Day states,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.journal.batch import AnnounceEntry, Batch, gap_of, stored, told
+from api.journal.digests import SHORT_BYTES
 from api.journal.tally import GatewayCount
 
 _SCHEMA: Final = """
@@ -174,6 +175,13 @@ class DayFile:
             (gateway, stored(epoch), sequence),
         ).fetchone()
         return None if row is None else (row[0], row[1])
+
+    def digests(self) -> Iterator[tuple[str, int, int, bytes]]:
+        """(gateway, epoch, sequence, short digest) of every batch, in no order that matters."""
+        for gateway, epoch, sequence, digest in self._db.execute(
+            f"select gateway, epoch, sequence, substr(digest, 1, {SHORT_BYTES}) from batch"  # noqa: S608
+        ):
+            yield gateway, told(epoch), sequence, digest
 
     def batch_keys(self) -> Iterator[tuple[str, int, int, int | None, int | None]]:
         """(gateway, epoch, sequence, previous epoch, previous sequence) of every batch."""

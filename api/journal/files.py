@@ -16,6 +16,7 @@ import structlog
 from api.clock import Clock
 from api.journal.batch import AnnounceEntry, Batch
 from api.journal.day_file import DayFile
+from api.journal.digests import runs
 from api.journal.kept import KeptFile
 from api.journal.port import DayCounts, JournalError, JournalSize, Outcome, Totals, UnkeepableError
 from api.journal.ranges import Receipts
@@ -240,7 +241,7 @@ class FileJournal:
             state.tally.add_batches(max(self._days), decided.fresh)
 
     def _known_digest(self, key: Key) -> bytes | None:
-        """Digest of a batch that is journalled; empty when its day was dropped; None when it never arrived."""
+        """Digest of a batch that is journalled, a short one when its day was dropped; None when it never arrived."""
         gateway, epoch, sequence = key
         if not self._state.received.has(gateway, epoch, sequence):
             return None
@@ -248,7 +249,7 @@ class FileJournal:
             found = self._days[name].digest_of(gateway, epoch, sequence)
             if found is not None:
                 return found[0]
-        return None if key in self._state.gaps else b""
+        return None if key in self._state.gaps else self._kept.digest_of(gateway, epoch, sequence)
 
     def _today(self) -> DayFile:
         name = day_name(self._clock.now_ns())
@@ -264,19 +265,32 @@ class FileJournal:
     def drop_before(self, applied_position: int) -> list[str]:
         """Drop the day files beyond the days that are kept, unless something in them is not applied yet.
 
-        Their received ranges stay. Returns the days that were dropped.
+        Their received ranges and digests stay. Returns the days that were dropped.
         """
         dropped: list[str] = []
-        with self._lock:
-            through, _ = self._kept.through()
-            for name in sorted(self._days)[: -self._keep_days]:
-                day = self._days[name]
-                if name > through or day.last_position() > applied_position:
-                    break
+        while (day := self._to_drop(applied_position)) is not None:
+            name = day.path.stem
+            # nothing is written to it any more: it is read apart, so that batches do not wait
+            old = DayFile(day.path, read_only=True)
+            try:
+                self._kept.keep_digests(name, runs(old.digests()))
+            finally:
+                old.close()
+            with self._lock:
                 day.close()
                 del self._days[name]
                 self._state.tally.drop(name)
                 for suffix in ("", "-wal", "-shm"):
                     Path(f"{day.path}{suffix}").unlink(missing_ok=True)
-                dropped.append(name)
+            dropped.append(name)
         return dropped
+
+    def _to_drop(self, applied_position: int) -> DayFile | None:
+        """The oldest day, where it is to be dropped."""
+        with self._lock:
+            through, _ = self._kept.through()
+            beyond = sorted(self._days)[: -self._keep_days]
+            if not beyond or beyond[0] > through:
+                return None
+            day = self._days[beyond[0]]
+            return None if day.last_position() > applied_position else day

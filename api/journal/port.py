@@ -177,7 +177,8 @@ class Journal(Protocol):
     def drop_before(self, applied_position: int) -> list[str]:
         """Drop the days beyond those that are kept, unless something in them is not applied yet.
 
-        Their received ranges stay. Returns the days that were dropped, as `2026-11-23`.
+        Their received ranges stay, and the digests of their batches. Returns the days that were dropped, as
+        `2026-11-23`.
         """
         ...
 

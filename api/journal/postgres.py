@@ -29,6 +29,7 @@ from api.journal.postgres_tables import (
     count_totals,
     epochs_of,
     insert_into,
+    keep_digests,
     known_digest,
     load_ranges,
     make_partitions,
@@ -158,7 +159,8 @@ class PostgresJournal:
     def drop_before(self, applied_position: int) -> list[str]:
         """Drop the days beyond those that are kept, unless something in them is not applied yet.
 
-        Their received ranges stay. Returns the days that were dropped, as `2026-11-23`.
+        Their received ranges stay, and the digests of their batches. Returns the days that were dropped, as
+        `2026-11-23`.
         """
         dropped: list[str] = []
         with self._engine.connect() as connection:
@@ -172,6 +174,7 @@ class PostgresJournal:
                 ).scalar_one()
                 if last > applied_position:
                     break
+                keep_digests(connection, day)
                 for table in PARTITIONED:
                     connection.execute(text(f"drop table {partition_of(table, day)}"))
             dropped.append(day.isoformat())

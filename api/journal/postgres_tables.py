@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from api.journal.batch import Batch, stored, told
+from api.journal.digests import NOBODY_CAN_TELL, SHORT_BYTES, forgotten_before, short_digest
 from api.journal.ranges import Receipts, Received
 from api.journal.writer import Decided, Key, Waiting
 
@@ -57,6 +58,17 @@ _ADD_TOTALS: Final = text(
     "refused_rows = t.refused_rows + excluded.refused_rows, held_rows = t.held_rows + excluded.held_rows, "
     "conflicts = t.conflicts + excluded.conflicts, duplicates = t.duplicates + excluded.duplicates, "
     "last_arrived_ns = greatest(t.last_arrived_ns, excluded.last_arrived_ns)"
+)
+_KEEP_DIGESTS: Final = text(
+    "insert into journal.digest(gateway, epoch, first, day, digests) "
+    "select gateway, epoch, min(sequence), :day, string_agg(substring(digest from 1 for :bytes), '' order by sequence) "
+    "from (select gateway, epoch, sequence, digest, "
+    "sequence - row_number() over (partition by gateway, epoch order by sequence) as run "
+    "from journal.batch where day = :day) as numbered group by gateway, epoch, run on conflict do nothing"
+)
+_KEPT_DIGEST: Final = text(
+    "select first, digests from journal.digest where gateway = :gateway and epoch = :epoch and first <= :sequence "
+    "order by first desc limit 1"
 )
 
 EpochKey = tuple[str, int]
@@ -113,7 +125,7 @@ def load_ranges(connection: Connection, keys: set[EpochKey]) -> Receipts:
 
 
 def known_digest(connection: Connection, receipts: Receipts, key: Key) -> bytes | None:
-    """Digest of a batch that is journalled; empty when its day was dropped; None when it never arrived."""
+    """Digest of a batch that is journalled, a short one when its day was dropped; None when it never arrived."""
     gateway, epoch, sequence = key
     if not receipts.has(gateway, epoch, sequence):
         return None
@@ -123,7 +135,17 @@ def known_digest(connection: Connection, receipts: Receipts, key: Key) -> bytes 
     if found is not None:
         return bytes(found)
     gap = connection.execute(text(f"select 1 from journal.gap {where}"), given).scalar()  # noqa: S608
-    return b"" if gap is None else None
+    if gap is not None:
+        return None
+    run = connection.execute(_KEPT_DIGEST, given).one_or_none()
+    return NOBODY_CAN_TELL if run is None else short_digest(bytes(run.digests), sequence - run.first)
+
+
+def keep_digests(connection: Connection, day: date) -> None:
+    """Keep the digests of a day that is dropped in this transaction, and forget the oldest."""
+    connection.execute(_KEEP_DIGESTS, {"day": day, "bytes": SHORT_BYTES})
+    before = date.fromisoformat(forgotten_before(day.isoformat()))
+    connection.execute(text("delete from journal.digest where day < :before"), {"before": before})
 
 
 def insert_into(connection: Connection, day: date, decided: Decided) -> None:

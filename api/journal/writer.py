@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from api.journal.batch import AnnounceEntry, Batch
+from api.journal.digests import NOBODY_CAN_TELL
 from api.journal.port import JournalBusyError, JournalError, Outcome, UnkeepableError
 
 _MAX_GROUP: Final = 256
@@ -47,7 +48,7 @@ class Decided:
     """Those to be journalled, with their positions."""
     announces: list[AnnounceEntry]
     conflicts: list[str]
-    """Gateways whose batch had the key of another one."""
+    """Gateways whose batch had the key of another one, or of one that nobody can compare it with any more."""
     duplicates: list[str]
     """Gateways whose batch is journalled already."""
     position: int
@@ -57,7 +58,8 @@ class Decided:
 def decide(group: Iterable[Waiting], position: int, known_digest: Callable[[Key], bytes | None]) -> Decided:
     """Say of each batch whether it is new, and give it its outcome (what is missing before it aside).
 
-    `known_digest`: the digest of a journalled batch, empty where its day was dropped, None for one that never came.
+    `known_digest`: the digest of a journalled batch, its first bytes where its day was dropped, NOBODY_CAN_TELL where
+    that is too long ago, None for one that never came.
     """
     fresh: list[Batch] = []
     announces: list[AnnounceEntry] = []
@@ -80,7 +82,7 @@ def decide(group: Iterable[Waiting], position: int, known_digest: Callable[[Key]
             fresh.append(batch._replace(position=position))
             taken[key] = batch.digest
             waiting.outcome = Outcome("journalled", position, [])
-        elif known in (batch.digest, b""):
+        elif known != NOBODY_CAN_TELL and batch.digest.startswith(known):
             duplicates.append(batch.gateway)
             waiting.outcome = Outcome("duplicate", 0, [])
         else:

@@ -8,7 +8,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from sqlalchemy import select
 
+from api.day_rows import read_content
+from api.register.models import DeviceDay
 from gateway.wire import (
     MAX_BODY_BYTES,
     Announce,
@@ -62,6 +65,38 @@ async def test_the_same_key_with_other_bytes_is_a_conflict_that_is_counted_and_n
     await plant.sign_in()
     shown = {g["id"]: g for g in (await plant.get("/gateways"))["items"]}
     assert shown["gw-1"]["conflicts"] == 1
+
+
+async def test_what_a_card_imaged_weeks_ago_reads_now_is_no_duplicate_of_what_was_sent_then(tmp_path: Path) -> None:
+    async with running_county(tmp_path / "county", journal_days=1) as county:
+        gateway = county.gateway()
+        then = gateway.batch(["cnc-1"], minutes(0, NOW_S - 600, 10))
+        await gateway.ingest(then)
+        await county.settle()
+        county.clock.advance(20 * 86_400)
+        await gateway.send(["cnc-1"], minutes(0, NOW_S + 20 * 86_400 - 1200, 10))
+        await county.settle()
+        assert county.county.journal.drop_before(2) == ["2026-11-18"]
+        gateway.sequence = 0
+        now = gateway.batch(["cnc-1"], minutes(0, NOW_S + 20 * 86_400 - 600, 10))
+        assert (await gateway.ingest(now)).result == "conflict", "the gateway opens a new epoch and sends it again"
+        assert (await gateway.ingest(then)).result == "duplicate"
+        again = msgspec.structs.replace(now, epoch=5)
+        assert (await gateway.ingest(again)).accepted == 10
+        await county.settle()
+        assert counted(county) == {TODAY: (10, 6000, 0), TODAY + 20: (20, 12_000, 0)}
+        # where nobody can tell the gateway does the same: what is there already counts once
+        assert (await gateway.ingest(msgspec.structs.replace(then, epoch=6))).result == "journalled"
+        await county.settle()
+        assert counted(county) == {TODAY: (10, 6000, 10), TODAY + 20: (20, 12_000, 0)}
+
+
+def counted(county: CountyUnderTest) -> dict[int, tuple[int, int, int]]:
+    """Records, connected time in 1/10 s and duplicates of each local day."""
+    with county.county.engine.connect() as connection:
+        rows = connection.execute(select(DeviceDay.day, DeviceDay.content)).all()
+    days = {row.day: read_content(row.content) for row in rows}
+    return {day: (int(s.records.sum()), int(s.connected.sum()), int(s.duplicates.sum())) for day, s in days.items()}
 
 
 async def test_bad_rows_are_refused_by_index_and_the_others_are_kept(county: CountyUnderTest) -> None:

@@ -142,9 +142,55 @@ class JournalContract(ABC):
             assert first[0] == 2
         with self.opened(clock, keep_days=2) as journal:
             assert (await journal.commit(batch(1))).result == "duplicate"
-            assert (await journal.commit(batch(1, b"other bytes"))).result == "duplicate", "nobody can tell any more"
+            assert (await journal.commit(batch(1, b"other bytes"))).result == "conflict"
+            assert journal.totals()["gw-1"].conflicts == 1
             assert (await journal.commit(batch(2, b"other bytes"))).result == "conflict"
             assert (await journal.commit(batch(4))).position == 4
+
+    async def test_what_comes_again_of_a_dropped_day_is_told_from_other_batches_under_its_keys(
+        self, clock: HandClock
+    ) -> None:
+        lost = Gap(["a"], 60, 120, 1, "expired", sequence=4)
+        days = [
+            [batch(9), batch(2), batch(1, gaps=(lost,)), batch(3), batch(7, epoch=5, gateway="gw-2")],
+            [batch(6), batch(5), batch(8), batch(8, epoch=5, gateway="gw-2"), batch(7, epoch=5)],
+            [batch(10)],
+        ]
+        with self.opened(clock, keep_days=1) as journal:
+            for day in days:
+                for given in day:
+                    assert (await journal.commit(given)).result == "journalled"
+                clock.advance(DAY_S)
+            assert len(journal.drop_before(journal.position)) == 2
+            assert [b.sequence for b in everything(journal)] == [10]
+            await self._tells_them_apart(journal, days)
+        with self.opened(clock, keep_days=1) as journal:
+            await self._tells_them_apart(journal, days)
+            # nobody can tell what a gap of a dropped day stood for: sent under a new epoch it is not lost
+            assert (await journal.commit(batch(4))).result == "conflict"
+            assert (await journal.commit(batch(4, epoch=6, previous=(HIGH, 10)))).result == "journalled"
+
+    async def _tells_them_apart(self, journal: Journal, days: list[list[Batch]]) -> None:
+        position = journal.position
+        for given in (given for day in days for given in day):
+            other = batch(given.sequence, b"read by a card imaged weeks ago", epoch=given.epoch, gateway=given.gateway)
+            assert (await journal.commit(given)).result == "duplicate", given
+            assert (await journal.commit(other)).result == "conflict", given
+        assert journal.position == position
+
+    async def test_what_no_gateway_can_hold_any_more_is_called_a_conflict(self, clock: HandClock) -> None:
+        with self.opened(clock, keep_days=1) as journal:
+            await journal.commit(batch(1))
+            clock.advance(DAY_S)
+            await journal.commit(batch(2))
+            clock.advance(400 * DAY_S)
+            await journal.commit(batch(3))
+            assert len(journal.drop_before(3)) == 2
+            clock.advance(DAY_S)
+            await journal.commit(batch(4))
+            assert [(await journal.commit(batch(n))).result for n in (1, 2)] == ["duplicate", "duplicate"]
+            assert len(journal.drop_before(4)) == 1
+            assert [(await journal.commit(batch(n))).result for n in (1, 2)] == ["conflict", "duplicate"]
 
     async def test_a_clock_that_is_set_back_hides_nothing_in_an_older_day(self, clock: HandClock) -> None:
         with self.opened(clock) as journal:

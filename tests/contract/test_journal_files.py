@@ -11,7 +11,7 @@ import pytest
 from api.journal.files import FileJournal
 from api.journal.port import Journal
 from tests.api.county_fixtures import HandClock
-from tests.contract.journal_contract import JournalContract, batch
+from tests.contract.journal_contract import DAY_S, JournalContract, batch
 
 
 class TestFileJournal(JournalContract):
@@ -44,6 +44,24 @@ class TestFileJournal(JournalContract):
             assert journal.totals()["gw-1"].conflicts == 1
             assert journal.position == 4
 
+    async def test_a_day_whose_file_outlives_its_dropping_is_dropped_again(
+        self, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.opened(clock, keep_days=1) as journal:
+            for sequence in (1, 2):
+                await journal.commit(batch(sequence))
+                clock.advance(DAY_S)
+            monkeypatch.setattr(Path, "unlink", _disk_full)
+            with pytest.raises(sqlite3.OperationalError):
+                journal.drop_before(2)
+            monkeypatch.undo()
+        for days in (2, 1):
+            with self.opened(clock, keep_days=1) as journal:
+                assert journal.size().days == days
+                assert (await journal.commit(batch(1))).result == "duplicate"
+                assert (await journal.commit(batch(1, b"other bytes"))).result == "conflict"
+                assert len(journal.drop_before(2)) == days - 1
 
-def _disk_full(*_: object) -> None:
+
+def _disk_full(*_: object, **__: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")

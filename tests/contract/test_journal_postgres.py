@@ -57,7 +57,7 @@ class TestPostgresJournal(JournalContract):
             assert len(journal.drop_before(2)) == 1
             with self.engine.connect() as connection:
                 left = connection.execute(text("select count(*) from pg_tables where schemaname = 'journal'"))
-                assert left.scalar_one() == 9 + 3
+                assert left.scalar_one() == 10 + 3
 
     async def test_a_server_that_is_away_acknowledges_nothing(self, server: str, clock: HandClock) -> None:
         engine = open_register(server.rsplit("/", 1)[0] + "/no_such_database")
