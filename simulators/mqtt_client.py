@@ -36,7 +36,7 @@ class MachineClient:
         return self._client is not None and self._client.is_connected()
 
     async def connect(self, will: tuple[str, bytes, bool] | None = None, topics: Sequence[str] = ()) -> None:
-        """Connect with an optional will (topic, payload, retained) and subscribe. Raises OSError."""
+        """Connect with an optional will (topic, payload, retained) and subscribe. Raises OSError, TimeoutError."""
         await self.vanish()
         loop = asyncio.get_running_loop()
         self._client = client = Client(
@@ -54,14 +54,19 @@ class MachineClient:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         self._closed.clear()
         self._answer = loop.create_future()
         client.connect(self._host, self._port, _KEEP_ALIVE_S)
         self._misc = loop.call_later(_MISC_PERIOD_S, self._on_misc)
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             await self._answer
-        for topic in topics:
-            client.subscribe(topic, qos=0)
+        if topics:
+            # what others publish from now on arrives: the broker has said that it knows of the subscriptions
+            self._answer = loop.create_future()
+            client.subscribe([(topic, 0) for topic in topics])
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self._answer
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> bool:
         """Send one message; False where there is no connection."""
@@ -106,6 +111,15 @@ class MachineClient:
         if self._answer is not None and not self._answer.done():
             if reason.is_failure:
                 self._answer.set_exception(ConnectionRefusedError(str(reason)))
+            else:
+                self._answer.set_result(None)
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        if self._answer is not None and not self._answer.done():
+            if any(reason.is_failure for reason in reasons):
+                self._answer.set_exception(ConnectionRefusedError(str(reasons)))
             else:
                 self._answer.set_result(None)
 
