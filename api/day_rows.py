@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import zstandard
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -76,13 +76,34 @@ def replace_day(connection: Connection, row: dict[str, Any]) -> int:
     return 1
 
 
-def mark_days(engine: Engine, marks: DayMarks) -> None:
-    """Raise the generations of days, durably: they are to be computed again."""
+def stated_days(engine: Engine) -> list[int]:
+    """The local days that have day states."""
+    with engine.connect() as connection:
+        return list(connection.scalars(select(DeviceDay.day).distinct()))
+
+
+def standing(connection: Connection, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
+    """Generation and digest of the days that have states, by gateway and local day."""
+    d = DeviceDay
+    found = connection.execute(
+        select(d.gateway, d.day, d.generation, d.digest).where(tuple_(d.gateway, d.day).in_(keys))
+    )
+    return {(gateway, day): (generation, digest) for gateway, day, generation, digest in found}
+
+
+def mark_days(engine: Engine, marks: DayMarks, *, raising: bool = True) -> None:
+    """Raise the generations of days, durably: they are to be computed again. Not `raising`: a day that is marked
+    already keeps its generation, which may be a later one.
+    """
     rows = [{"gateway": g, "day": day, "generation": generation} for (g, day), generation in marks.items()]
     dialect = postgresql_insert if engine.dialect.name == "postgresql" else sqlite_insert
     statement = dialect(DirtyDay)
-    statement = statement.on_conflict_do_update(
-        index_elements=[DirtyDay.gateway, DirtyDay.day], set_={"generation": statement.excluded.generation}
-    )
+    key = [DirtyDay.gateway, DirtyDay.day]
+    if raising:
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_={"generation": statement.excluded.generation}
+        )
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
     with writing(engine) as connection:
         connection.execute(statement, rows)

@@ -16,12 +16,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from api.day_rows import day_row, read_content, row_of_states, states_of_records
-from api.register.database import writing
-from api.register.models import AnnouncementRow, DeviceDay, DirtyDay, GatewayCredential
+from api.day_rows import day_row, mark_days, read_content, row_of_states, states_of_records
+from api.register.models import AnnouncementRow, DeviceDay, GatewayCredential
 from api.store.port import IntervalStore
 from gateway.wire import Announcement
 from metrics.days import NEVER, DayStates, merge
@@ -261,10 +258,7 @@ def mark_hand_overs(engine: Engine, gateway: str) -> bool:
             return False
         standing = connection.execute(select(d.day, d.generation).where(d.gateway == gateway, d.day.in_(days)))
         known = {row.day: row.generation for row in standing}
-    dialect = postgresql_insert if engine.dialect.name == "postgresql" else sqlite_insert
-    rows = [{"gateway": gateway, "day": day, "generation": known.get(day, 0)} for day in sorted(days)]
-    with writing(engine) as connection:  # a mark that is there has a generation that is as good
-        connection.execute(dialect(DirtyDay).on_conflict_do_nothing(), rows)
+    mark_days(engine, {(gateway, day): known.get(day, 0) for day in days}, raising=False)
     return True
 
 

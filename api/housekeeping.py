@@ -83,8 +83,6 @@ class Housekeeping:
         today = self._today()
         if not isinstance(self._store, EmbeddedStore) or self._sealed_on == today:
             return
-        if self._applier.applied < self._journal.position:
-            return
         self._store.seal(today - 1)
         self._sealed_on = today
 

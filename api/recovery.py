@@ -6,6 +6,7 @@ counted and compared with what the journal counted. From the first batch that di
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
@@ -33,14 +34,36 @@ def settle(applied: int, journal: Journal, final: FinalDays) -> None:
         final.finish_before(day, journal.position)
 
 
-def recover(store: EmbeddedStore, journal: Journal, final: FinalDays) -> None:
-    """Make store and journal agree. What cannot be made again is left final. Raises StoreError."""
+def recover(store: EmbeddedStore, journal: Journal, final: FinalDays, stated: Callable[[], Iterable[int]]) -> None:
+    """Make store and journal agree. What cannot be made again is left final. `stated`: days that have day states.
+
+    Raises StoreError.
+    """
     applied = store.applied()
     settle(applied, journal, final)
+    if lost := _lost_days(store, journal, final, stated):
+        log.error("days_lost_beyond_journal", days=lost)
+        final.finish_before(lost[-1] + 1, journal.position)
     differs = first_difference(store, journal, final)
     if differs is not None:
         log.error("store_differs_from_journal", position=differs, applied=applied)
         store.rewind(differs - 1)
+
+
+def _lost_days(
+    store: EmbeddedStore, journal: Journal, final: FinalDays, stated: Callable[[], Iterable[int]]
+) -> list[int]:
+    """Days whose records are gone from the store (a sealed file is damaged, or missing) and the journal, ascending.
+
+    Their states stand: made again from what comes late, they would be states of that alone.
+    """
+    first = journal.first()
+    if first is not None and first[0] == 1:
+        return []
+    journalled_from = None if first is None else int(local_day(first[1] // 1_000_000_000)) + 1
+    there = {*store.sealed_days(), *store.hot_days()}
+    gone = (day for day in stated() if day not in there and (journalled_from is None or day < journalled_from))
+    return sorted(day for day in gone if not final(day))
 
 
 def first_difference(store: EmbeddedStore, journal: Journal, final: FinalDays) -> int | None:

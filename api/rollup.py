@@ -18,13 +18,13 @@ import structlog
 from sqlalchemy import Engine, delete, func, select
 
 from api.clock import Clock
-from api.day_rows import DayMarks, mark_days, replace_day
+from api.day_rows import DayMarks, mark_days, replace_day, standing
 from api.holes import HoleSettler, mark_hand_overs
 from api.register.counters import raise_counter, read_counter
 from api.register.database import writing
 from api.register.models import DeviceDay, DirtyDay
 from api.shared.duty import AlwaysOnDuty, Duty
-from api.store.port import IntervalStore
+from api.store.port import IntervalStore, StoreError
 from metrics.record import local_day
 
 _CHUNK_KEYS: Final = 16
@@ -146,7 +146,10 @@ class Rollup:
                 self._stopping.wait(_RETRY_S)
 
     def run_once(self, *, force: bool = False) -> int:
-        """Compute what is due now; with `force` everything that is dirty. Returns how many days changed."""
+        """Compute what is due now; with `force` everything that is dirty. Returns how many days changed.
+
+        Raises StoreError where the records of a day cannot be read, after all others are computed: it stays dirty.
+        """
         with self._running:
             today = int(local_day(self._clock.now_ns() // 1_000_000_000))
             now_s = self._clock.monotonic_s()
@@ -169,17 +172,20 @@ class Rollup:
                 self._last_today_s = now_s
             changed = told = 0
             told_s = now_s
+            failed: list[StoreError] = []
             try:
                 for first in range(0, len(keys), _CHUNK_KEYS):
                     if self._stopping.is_set():
                         break
-                    changed += self._chunk(keys[first : first + _CHUNK_KEYS])
+                    changed += self._chunk_or_what_can_be(keys[first : first + _CHUNK_KEYS], failed)
                     if changed > told and self._clock.monotonic_s() - told_s >= _TELL_S:
                         self._tell()
                         told, told_s = changed, self._clock.monotonic_s()
             finally:
                 if changed > told:
                     self._tell()
+            if failed:
+                raise failed[0]
             return changed
 
     def _tell(self) -> None:
@@ -200,14 +206,30 @@ class Rollup:
                 seen[gateway, day] = _Seen(generation, before.first_s, changed_s)
         self._seen = seen
 
+    def _chunk_or_what_can_be(self, keys: list[_Key], failed: list[StoreError]) -> int:
+        """A chunk; where the store cannot read all of it, day by day, so that one file keeps no other day waiting."""
+        try:
+            return self._chunk(keys)
+        except StoreError as error:
+            if len(keys) == 1:
+                failed.append(error)
+                return 0
+        return sum(self._chunk_or_what_can_be([key], failed) for key in keys)
+
     def _chunk(self, keys: list[_Key]) -> int:
         wanted = {(key.gateway, key.day): key.generation for key in keys if not self._final(key.day)}
+        with self._engine.connect() as connection:
+            before = standing(connection, wanted.keys())
         rows = self._settler.rows(wanted, self._clock.now_ns())
         changed = 0
         with writing(self._engine) as connection:
             number = read_counter(connection, "device_day", lock=True) + 1  # what it will be when readers are told
+            now = standing(connection, wanted.keys())
             for row in rows:
-                changed += replace_day(connection, row | {"changed": number})
+                place = (row["gateway"], row["day"])
+                # another worker was faster: it read no less, and what came since has a mark of its own
+                if now.get(place) == before.get(place):
+                    changed += replace_day(connection, row | {"changed": number})
             for key in keys:
                 connection.execute(
                     delete(DirtyDay).where(

@@ -15,6 +15,7 @@ from api.applier import Applier
 from api.attempts import Attempts
 from api.clock import Clock
 from api.credentials import Credentials
+from api.day_rows import stated_days
 from api.day_versions import drop_running
 from api.epochs import EpochWatch
 from api.final_days import FinalDays
@@ -119,7 +120,7 @@ def _open(settings: Settings, clock: Clock, version: str, stack: AsyncExitStack)
     stack.callback(journal.close)
     final = FinalDays(journal.kept, store.sealed_days if isinstance(store, EmbeddedStore) else tuple)
     if isinstance(store, EmbeddedStore):
-        recover(store, journal, final)
+        recover(store, journal, final, lambda: stated_days(engine))
     days = DayCache(engine, clock)
     live = LivePresence(clock)
     announcements = Announcements(engine)

@@ -122,7 +122,7 @@ def _leave(engine: Engine, keys: set[Key], report: Report) -> None:
             found = connection.execute(select(d.generation).where(d.gateway == gateway, d.day == day)).scalar()
             generations[gateway, day] = int(found or 0)
     if generations:
-        mark_days(engine, generations)
+        mark_days(engine, generations, raising=False)
     report.left_to_service += sorted(keys)
 
 

@@ -223,7 +223,13 @@ class DuckDBStore:
                 parts.append((names, {k: np.asarray(v) for k, v in got.items()} | {"series": series}))
             wanted = sorted(gateways & sealed.gateways) if sealed is not None else []
             if sealed is not None and wanted:
-                parts.append(read_part(cursor, sealed.path, wanted))
+                try:
+                    parts.append(read_part(cursor, sealed.path, wanted))
+                except duckdb.Error as error:
+                    raise duckdb.IOException(
+                        f"{sealed.path.name}: 封存文件无法读取，请从备份恢复 "
+                        f"this sealed day cannot be read, restore it from the backup: {error}"
+                    ) from error
         return [part for part in parts if len(part[1]["series"])]
 
     def gateway_days(self, gateway: str) -> list[int]:

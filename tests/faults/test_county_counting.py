@@ -15,7 +15,9 @@ import pytest
 import zstandard
 from sqlalchemy import select
 
+from api.day_rows import mark_days
 from api.register.admin import register_of
+from api.register.database import migrate, open_register
 from api.register.models import DeviceDay, DirtyDay
 from api.rollup import Rollup
 from gateway.wire import Ingest
@@ -214,6 +216,46 @@ async def test_two_roll_up_workers_on_one_key_agree(county: CountyUnderTest) -> 
     assert sorted(changed) == [0, 1]
     assert workers[0].dirty() == 0
     assert states(folder_of(county))["gw-1", TODAY - 1, "a"]["parts"] == 30
+
+
+async def test_a_worker_that_was_overtaken_writes_nothing_older_over_what_is_there(county: CountyUnderTest) -> None:
+    gateway = county.gateway()
+    county.county.rollup.close()
+    store = county.county.store
+
+    async def more(minute: int) -> None:
+        await gateway.send(["a"], minutes(0, NOW_S - DAY_S + 60 * minute, 1, parts=1))
+        position = county.county.journal.position
+        assert await asyncio.to_thread(county.county.applier.wait_applied, position, 10.0)
+
+    await more(0)
+    loop = asyncio.get_running_loop()
+    fast = Rollup(county.county.engine, store, county.clock, 300.0, store.applied)
+
+    class Overtaken:
+        """The store, of which another worker reads more, and writes it, before the first one writes."""
+
+        def read_days(self, keys: Sequence[tuple[str, int]]) -> Any:
+            found = list(store.read_days(keys))
+            asyncio.run_coroutine_threadsafe(more(1), loop).result(20)
+            assert fast.run_once(force=True) == 1
+            return iter(found)
+
+    slow = Rollup(county.county.engine, Overtaken(), county.clock, 300.0, store.applied)  # type: ignore[arg-type]
+    assert await asyncio.to_thread(slow.run_once, force=True) == 0
+    assert slow.dirty() == 0
+    assert states(folder_of(county))["gw-1", TODAY - 1, "a"]["parts"] == 2
+
+
+def test_a_mark_that_is_left_for_the_service_never_lowers_one_that_came_meanwhile(tmp_path: Path) -> None:
+    engine = open_register(settings_for(tmp_path).register_address)
+    migrate(engine)
+    mark_days(engine, {("gw-1", TODAY): 7})
+    mark_days(engine, {("gw-1", TODAY): 3, ("gw-2", TODAY): 3}, raising=False)
+    with engine.connect() as connection:
+        marks = connection.execute(select(DirtyDay.gateway, DirtyDay.generation).order_by(DirtyDay.gateway)).all()
+    engine.dispose()
+    assert [tuple(mark) for mark in marks] == [("gw-1", 7), ("gw-2", 3)]
 
 
 async def test_a_worker_that_is_behind_does_not_clear_what_came_after_it_read(county: CountyUnderTest) -> None:

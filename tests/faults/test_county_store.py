@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from api.register.admin import register_of
 from api.register.models import DeviceDay
+from api.rollup import Rollup
 from api.store.port import EmbeddedStore, StoreError
 from metrics.record import Records
 from tests.api.county_fixtures import (
@@ -222,6 +223,62 @@ async def test_a_lost_database_keeps_its_sealed_days_and_stores_nothing_twice(tm
     assert {key for key in after if after[key] != before[key]} == {("gw-1", TODAY)}
 
 
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+async def test_a_sealed_day_that_is_lost_keeps_its_states_and_what_comes_for_it_is_listed(
+    tmp_path: Path, how: str
+) -> None:
+    clock = HandClock()
+    folder = tmp_path / "county"
+    gateway, _ = await old_and_new(folder, clock)
+    before = digests(folder)
+    first, second = sorted((folder / "store" / "records-sealed").glob("*.parquet"))[:2]
+    first.write_bytes(b"x" * 500) if how == "damaged" else first.unlink()
+    async with running_county(folder, clock, journal_days=2) as county:
+        again = county.gateway()
+        again.sequence = gateway.sequence
+        for day in (0, 1):
+            answer = await again.send(["a"], minutes(0, NOW_S + 86_400 * day - 1200, 5, quantity=7))
+            assert answer.accepted == 5
+        await county.settle()
+        (listed,) = county.county.journal.kept.too_late(10)
+        assert listed[1:] == ("gw-1", "a", TODAY, 5, 5 * 600, 35)
+        assert bool(county.county.store.notice) == (how == "damaged")
+    after = digests(folder)
+    assert {key for key in after if after[key] != before[key]} == {("gw-1", TODAY + 1)}, "that of a day that is there"
+    assert second.name.startswith("2026-11-19")
+
+
+async def test_a_sealed_file_that_cannot_be_read_keeps_only_its_own_day_waiting(tmp_path: Path) -> None:
+    clock = HandClock()
+    folder = tmp_path / "county"
+    gateway, _ = await old_and_new(folder, clock)
+    before = digests(folder)
+    first, _ = sorted((folder / "store" / "records-sealed").glob("*.parquet"))[:2]
+    whole = first.read_bytes()
+    footer = 8 + int.from_bytes(whole[-8:-4], "little")
+    first.write_bytes(whole[:4] + bytes(b ^ 0x5A for b in whole[4:-footer]) + whole[-footer:])
+    async with running_county(folder, clock, journal_days=2) as county:
+        county.county.rollup.close()
+        again = county.gateway()
+        again.sequence = gateway.sequence
+        for day in (0, 20):
+            await again.send(["a"], minutes(0, NOW_S + 86_400 * day - 1200, 5, parts=1))
+        position = county.county.journal.position
+        assert await asyncio.to_thread(county.county.applier.wait_applied, position, 10.0)
+        store = county.county.store
+        rollup = Rollup(county.county.engine, store, county.clock, 300.0, store.applied)
+        for _ in range(2):
+            with pytest.raises(StoreError, match=f"{first.name}.*从备份恢复.*restore it from the backup"):
+                await asyncio.to_thread(rollup.run_once, force=True)
+        assert rollup.dirty() == 1
+        after = digests(folder)
+        assert {key for key in after if after[key] != before.get(key)} == {("gw-1", TODAY + 20)}
+        first.write_bytes(whole)  # from the backup
+        await asyncio.to_thread(rollup.run_once, force=True)
+        assert rollup.dirty() == 0
+    assert digests(folder)["gw-1", TODAY] != before["gw-1", TODAY]
+
+
 async def test_days_that_cannot_be_made_again_stay_as_they_are_and_what_comes_for_them_is_listed(
     tmp_path: Path,
 ) -> None:
@@ -247,6 +304,22 @@ async def test_days_that_cannot_be_made_again_stay_as_they_are_and_what_comes_fo
         await county.settle()
         assert len(county.county.journal.kept.too_late(10)) == 1
     assert digests(folder) == after
+
+
+async def test_finished_days_are_sealed_though_more_is_always_waiting_to_be_applied(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running_county(tmp_path / "county", clock) as county:
+        store = county.county.store
+        assert isinstance(store, EmbeddedStore)
+        gateway = county.gateway()
+        await gateway.send(["a"], minutes(0, NOW_S - 600, 10, parts=1))
+        await county.settle()
+        clock.advance(86_400 * 3)
+        county.county.applier.close()
+        await gateway.send(["a"], minutes(0, NOW_S + 86_400 * 3 - 600, 10, parts=1))
+        assert county.county.applier.applied < county.county.journal.position
+        await asyncio.to_thread(county.county.housekeeping.run)
+        assert store.sealed_days() == [TODAY]
 
 
 async def test_minute_records_expire_and_day_states_stay(tmp_path: Path) -> None:
