@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from api.journal.files import FileJournal
-from api.journal.port import Journal
+from api.journal.port import Journal, TooLate
 from tests.api.county_fixtures import HandClock
 from tests.contract.journal_contract import DAY_S, JournalContract, batch
 
@@ -43,6 +44,23 @@ class TestFileJournal(JournalContract):
         with self.opened(clock) as journal:
             assert journal.totals()["gw-1"].conflicts == 1
             assert journal.position == 4
+
+    def test_what_fails_half_way_is_taken_back_and_stops_nothing_after_it(self, clock: HandClock) -> None:
+        late = [TooLate(9, "gw-1", f"设备 {i}", 100, 5, 600, 7) for i in range(3)]
+
+        def broken() -> Iterator[TooLate]:
+            yield late[0]
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with self.opened(clock) as journal:
+            with pytest.raises(sqlite3.OperationalError):
+                journal.kept.add_too_late(broken())
+            assert journal.kept.too_late(9) == []
+            journal.kept.add_too_late(late[1:])
+            journal.kept.finish_before(100, 8)
+        with self.opened(clock) as journal:
+            assert journal.kept.too_late(9) == late[1:]
+            assert journal.kept.final_before == (100, 8)
 
     async def test_a_day_whose_file_outlives_its_dropping_is_dropped_again(
         self, clock: HandClock, monkeypatch: pytest.MonkeyPatch
