@@ -138,6 +138,18 @@ async def test_records_that_are_missing_though_they_count_as_applied_are_found_o
     assert all(before[key] == digest for key, digest in made.items())
 
 
+async def test_a_day_that_is_missing_whole_is_found_though_the_store_knows_nothing_of_it(killed: Path) -> None:
+    before = digests(killed)
+    with duckdb.connect(str(database(killed))) as opened:
+        (first,) = opened.execute("select min(day) from record").fetchall()[0]
+        opened.execute("delete from record where day = ?", [first])
+        assert opened.execute("select count(distinct day) from record").fetchall() == [(1,)]
+    async with running_county(killed) as county:
+        await county.settle()
+        assert county.county.store.rows() == 30
+    assert digests(killed) == before
+
+
 async def test_records_that_are_there_twice_are_found_on_opening(killed: Path) -> None:
     with duckdb.connect(str(database(killed))) as opened:
         opened.execute("insert into record select * from record where position = 4")
