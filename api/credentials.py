@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +22,8 @@ from api.register.models import GatewayCredential
 _REFRESH_S: Final = 10.0
 """A credential that another process revoked is good for at most this long."""
 _MISS_REFRESH_S: Final = 1.0
+_WAIT_S: Final = 1.0
+"""A request waits so long for the register to be read; then what was known before counts."""
 _PREFIX: Final = "ppg_"
 
 log = structlog.get_logger(__name__)
@@ -97,7 +100,10 @@ class Grant:
 
 
 class Credentials:
-    """All credentials in memory, read again every 10 s, and (at most once a second) when one is not known."""
+    """All credentials in memory, read again every 10 s, and (at most once a second) when one is not known.
+
+    The register is read beside the event loop. While it is away, what was known before counts.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -105,37 +111,60 @@ class Credentials:
         self._grants: dict[str, Grant] = {}
         self._digests: dict[str, list[str]] = {}
         """Of each gateway, the latest first."""
-        self._read_at_s = -_REFRESH_S
-        # the first use of a credential is written beside the event loop: the register may be busy for seconds
+        self._read_at_s = self._tried_at_s = -_REFRESH_S
+        self._reading: Future[None] | None = None
+        self.error = ""
+        """Why the register could not be read at the last try; blank where it could."""
+        # the register may be busy, or away, for seconds: whoever waits for it is not the event loop
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="credentials-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="credentials")
 
     def close(self) -> None:
         """Write what waits."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
         self._writer.shutdown(wait=True)
 
     def grant(self, credential: str) -> Grant | None:
-        """What a credential stands for, revoked ones included; None for one that never was."""
-        digest = digest_of(credential)
-        age_s = self._clock.monotonic_s() - self._read_at_s
-        if age_s >= _REFRESH_S or (age_s >= _MISS_REFRESH_S and digest not in self._grants):
-            self.read()
-        found = self._grants.get(digest)
+        """What a credential stands for as far as is known, revoked ones included; None for one that is not."""
+        found = self._grants.get(digest_of(credential))
         if found is not None and not found.revoked and not found.used:
             found = self._use(found)
         return found
 
-    def valid(self, credential: str) -> Grant:
-        """What a valid credential stands for. Raises ProblemError `gateway-unknown`, `gateway-revoked`."""
+    async def valid(self, credential: str) -> Grant:
+        """What a valid credential stands for.
+
+        Raises ProblemError `gateway-unknown`, `gateway-revoked`; `busy` where it is not known and the register is away.
+        """
+        if credential and self._is_due(digest_of(credential)):
+            if self._reading is None or self._reading.done():
+                self._reading = self._reader.submit(self._try_to_read)
+            await asyncio.wait({asyncio.wrap_future(self._reading)}, timeout=_WAIT_S)
         found = self.grant(credential) if credential else None
+        if found is None and credential and (self.error or (self._reading is not None and not self._reading.done())):
+            raise ProblemError("busy", "the register does not answer", {"retry-after": str(round(_REFRESH_S))})
         if found is None or found.revoked:
             code, detail = ("gateway-unknown", "") if found is None else ("gateway-revoked", found.gateway)
             raise ProblemError(code, detail, {"www-authenticate": "Bearer"})
         return found
 
-    def gateway(self, credential: str) -> str | None:
-        """The gateway that a valid credential belongs to."""
-        found = self.grant(credential)
-        return None if found is None or found.revoked else found.gateway
+    def _is_due(self, digest: str) -> bool:
+        """Whether the register is to be read before a credential is judged."""
+        now_s = self._clock.monotonic_s()
+        age_s = now_s - self._read_at_s
+        if age_s >= _REFRESH_S:
+            return not self.error or now_s - self._tried_at_s >= _MISS_REFRESH_S
+        return age_s >= _MISS_REFRESH_S and digest not in self._grants
+
+    def _try_to_read(self) -> None:
+        try:
+            self.read()
+            self.error = ""
+        except SQLAlchemyError as error:
+            if not self.error:
+                log.error("credentials_not_read", error=str(error))
+            self._tried_at_s = self._clock.monotonic_s()
+            self.error = type(error).__name__
 
     def of(self, gateway: str) -> list[Grant]:
         """All that a gateway ever had, the latest first."""

@@ -79,9 +79,9 @@ class IngestService:
         self.rate_limit = rate_limit
         self.counts = IngestCounts()
 
-    def sender(self, credential: str) -> Sender:
-        """The gateway that a credential belongs to. Raises ProblemError `gateway-unknown`, `gateway-revoked`."""
-        grant = self._credentials.valid(credential)
+    async def sender(self, credential: str) -> Sender:
+        """The gateway that a credential belongs to. Raises what `Credentials.valid` raises."""
+        grant = await self._credentials.valid(credential)
         return Sender(grant.gateway, grant.hand_over_s)
 
     def admit(self, sender: Sender) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
@@ -14,6 +17,8 @@ from starlette.routing import compile_path
 from api.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
+
+log = structlog.get_logger(__name__)
 
 
 class Text(NamedTuple):
@@ -195,6 +200,17 @@ def problem_response(code: str, detail: str = "", headers: Mapping[str, str] | N
     return JSONResponse(body.model_dump(), text.status, headers=headers, media_type=PROBLEM_TYPE)
 
 
+REGISTER_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
+"""The register's database is away or busy: nothing is wrong with what was asked, and it may be asked again."""
+_RETRY_AFTER_S: Final = 10
+
+
+def register_away(error: Exception) -> JSONResponse:
+    """The answer while the register is away; what the database said is for the log alone."""
+    log.error("register_away", error=str(error))
+    return problem_response("busy", "the register does not answer", {"retry-after": str(_RETRY_AFTER_S)})
+
+
 _CODE_OF_STATUS: Final = {
     400: "bad-message",
     404: "not-found",
@@ -226,10 +242,15 @@ def add_problem_handlers(app: FastAPI) -> None:
         otherwise = "bad-request" if error.status_code < 500 else "failed"
         return problem_response(_CODE_OF_STATUS.get(error.status_code, otherwise), str(error.detail), error.headers)
 
+    async def away(_: Request, error: Exception) -> Response:
+        return register_away(error)
+
     async def failed(_: Request, error: Exception) -> Response:
         return problem_response("failed", type(error).__name__)
 
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+    for kind in REGISTER_AWAY:
+        app.add_exception_handler(kind, away)
     app.add_exception_handler(Exception, failed)

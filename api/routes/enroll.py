@@ -69,7 +69,7 @@ async def enroll(request: Request) -> Response:
 async def rotate(request: Request) -> Response:
     """A new credential for a valid one, which stays valid until the new one is used."""
     county: County = request.app.state.county
-    grant = county.credentials.valid(token_of(request))
+    grant = await county.credentials.valid(token_of(request))
 
     def change() -> wire.Enrolled:
         credential = enrolment.rotate(county.engine, grant, county.clock.now_ns())
@@ -83,7 +83,7 @@ async def rotate(request: Request) -> Response:
 async def standing(request: Request) -> Response:
     """What the county holds of the credential that asks."""
     county: County = request.app.state.county
-    grant = county.credentials.valid(token_of(request))
+    grant = await county.credentials.valid(token_of(request))
     return answer_of(wire.Standing(grant.gateway, grant.issued_ns, county.clock.now_ns(), grant.hand_over_s or 0))
 
 

@@ -102,15 +102,11 @@ def _counting(county: County) -> Iterator[None]:
 
 async def _received(county: County, request: Request) -> tuple[Sender, bytes, bool]:
     """Who sends, the whole body, and whether it is JSON. A gateway beyond its limit is turned away unread."""
-    sender = _sender(county, request)
+    sender = await county.ingest.sender(token_of(request))
     county.ingest.admit(sender)
     body, is_json = await body_of(request)
     county.ingest.rate_limit.spend(sender.gateway, len(body))
     return sender, body, is_json
-
-
-def _sender(county: County, request: Request) -> Sender:
-    return county.ingest.sender(token_of(request))
 
 
 async def body_of(request: Request, limit: int = 0) -> tuple[bytes, bool]:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from api.problems import ProblemError, problem_response
+from api.problems import REGISTER_AWAY, ProblemError, problem_response, register_away
 from api.routes.ingest import bearer, read_body
 from api.runtime import County
 
@@ -46,6 +46,9 @@ async def _answer(county: County, scope: Scope, receive: Receive, send: Send) ->
         county.ingest.counts.body(problem.code)
         await problem_response(problem.code, problem.detail, problem.headers)(scope, receive, send)
         return
+    except REGISTER_AWAY as error:
+        await register_away(error)(scope, receive, send)
+        return
     except Exception as error:
         await problem_response("failed", type(error).__name__)(scope, receive, send)
         raise  # for the log
@@ -65,7 +68,7 @@ async def _taken(county: County, headers: Sequence[tuple[bytes, bytes]], receive
         elif name == b"content-length":
             declared = declared or value.decode("latin-1")
     service = county.ingest
-    sender = service.sender(bearer(authorization))
+    sender = await service.sender(bearer(authorization))
     service.admit(sender)
     body, is_json = await read_body(receive, content_type, declared)
     service.rate_limit.spend(sender.gateway, len(body))

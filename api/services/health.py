@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from api.runtime import County
 
 _BEHIND: Final = 1000
+_DRIVER: Final = re.compile(r":?\s*\((psycopg|sqlite3)\..*", re.DOTALL)
+"""What a database driver said names its address: that is for the log, for everybody may ask whether we are well."""
 
 
 def faults(county: County) -> dict[str, str]:
@@ -32,7 +35,7 @@ def faults(county: County) -> dict[str, str]:
         "rollup": county.rollup.last_error,
         "housekeeping": county.housekeeping.last_error,
     }
-    return found | {part: said for part, said in told.items() if said}
+    return found | {part: _DRIVER.sub("", said) for part, said in told.items() if said}
 
 
 def health(county: County) -> Health:

@@ -310,7 +310,9 @@ def test_a_credential_from_before_enrolment_was_stored_stays_valid_and_counts_as
             {"digest": digest_of("old")},
         )
     migrate(engine)
-    grant = Credentials(engine, HandClock()).grant("old")
+    credentials = Credentials(engine, HandClock())
+    credentials.read()
+    grant = credentials.grant("old")
     assert grant is not None
     assert (grant.gateway, grant.used, grant.revoked, grant.hardware) == ("gw-1", True, False, "")
     engine.dispose()
