@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from api.cli_exit import fail, settings_or_exit
+from api.cli_exit import Commands, fail, settings_or_exit
 from api.cli_operation import operation
 from api.clock import SystemClock
 
 app = typer.Typer(
+    cls=Commands,
     help="厂脉 PlantPulse 县级服务 / the county service",
     no_args_is_help=True,
     add_completion=False,
@@ -237,7 +238,7 @@ def hold_add(
     settings = settings_or_exit()
     days = _day(first), _day(last)
     try:
-        with register_of(settings) as engine:
+        with register_of(settings, must_exist=True) as engine:
             made = add_hold(engine, *days, enterprise, reason, "cli", SystemClock().now_ns())
     except HoldError as error:
         fail(str(error))
@@ -257,7 +258,7 @@ def hold_release(hold_id: Annotated[int, typer.Argument(help="编号 / number of
     from api.register.admin import register_of
 
     try:
-        with register_of(settings_or_exit()) as engine:
+        with register_of(settings_or_exit(), must_exist=True) as engine:
             release_hold(engine, hold_id, "cli", SystemClock().now_ns())
     except HoldError as error:
         fail(str(error))
@@ -271,7 +272,7 @@ def hold_list() -> None:
     from api.register.admin import register_of
     from api.services.periods import day_id
 
-    with register_of(settings_or_exit()) as engine:
+    with register_of(settings_or_exit(), must_exist=True) as engine:
         found = list_holds(engine)
     for hold in found:
         state = "有效 stands" if hold.released_ns is None else "已解除 released"
@@ -285,7 +286,7 @@ def audit() -> None:
     from api.register.admin import register_of
     from api.register.audit import verify
 
-    with register_of(settings_or_exit()) as engine, engine.connect() as connection:
+    with register_of(settings_or_exit(), must_exist=True) as engine, engine.connect() as connection:
         checked = verify(connection)
     if checked.broken is not None:
         fail(

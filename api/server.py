@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -16,6 +17,7 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.app import create_app
+from api.journal.port import JournalError
 from api.settings import Settings
 from api.store.port import StoreError
 
@@ -87,6 +89,11 @@ def serve(settings: Settings) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, listener))
+    except (JournalError, sqlite3.Error) as error:
+        raise ServeError(
+            f"接收日志无法使用：{error}。请检查磁盘与 {settings.journal_dir}，必要时用 plantpulse-county restore "
+            "从备份恢复 the journal cannot be used: check the disk and that folder; if need be restore a backup"
+        ) from error
     except (StoreError, SQLAlchemyError, OSError, ValueError) as error:
         raise ServeError(f"服务未能启动 the service did not start: {error}") from error
     finally:

@@ -20,7 +20,7 @@ from api.register.models import GatewayCredential
 from api.settings import Settings
 from api.store.layout import duckdb_path
 from api.store.open import open_store
-from api.store.port import StoreError, StoreLockedError
+from api.store.port import EmbeddedStore, StoreError, StoreLockedError
 
 SILENT_S: Final = 900
 _MANY: Final = 10
@@ -152,10 +152,21 @@ def store(settings: Settings) -> Finding:
         return _store_failed(settings, error)
     try:
         applied, rows = opened.applied(), opened.rows()
+        notice = opened.notice if isinstance(opened, EmbeddedStore) else ""
     except StoreError as error:
         return _store_failed(settings, error)
     finally:
         opened.close()
+    if notice:
+        return Finding(
+            "store",
+            "failed",
+            f"明细库可用，但有损坏的文件：{notice}",
+            f"the store answers, but files were damaged: {notice}",
+            "查看磁盘；缺的记录由接收日志重建，封存文件从备份恢复；核对后删除移开的文件",
+            "look at the disk; records are made again from the journal, sealed days come from the backup; "
+            "delete what was set aside once all is well",
+        )
     return good(
         "store", f"明细库可用：{rows} 条，至第 {applied} 批", f"the store answers: {rows} records up to batch {applied}"
     )

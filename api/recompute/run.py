@@ -23,7 +23,7 @@ from api.journal.postgres_kept import PostgresKept
 from api.recompute.plan import Span, plan
 from api.recompute.tasks import Row, Task, work
 from api.register.counters import raise_counter, read_counter
-from api.register.database import migrate, open_register, writing
+from api.register.database import migrate, open_register, require_register, writing
 from api.register.models import DeviceDay, DirtyDay
 from api.settings import Settings
 from api.store.open import open_store
@@ -57,7 +57,8 @@ def in_process(tasks: list[Task], now_ns: int) -> Iterator[list[Row]]:
 
 
 def recompute(settings: Settings, clock: Clock, span: Span, runner: Runner = in_process) -> Report:
-    """Compute days again. Raises RecomputeError, StoreError, SQLAlchemyError, sqlite3.Error."""
+    """Compute days again. Raises RecomputeError, RegisterMissingError, StoreError, SQLAlchemyError, sqlite3.Error."""
+    require_register(settings.register_address)
     engine = open_register(settings.register_address)
     try:
         migrate(engine)

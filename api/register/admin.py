@@ -15,7 +15,7 @@ from api.clock import moment
 from api.credentials import issue
 from api.enrolment import make_code, revoke
 from api.register.csv_read import Known
-from api.register.database import migrate, open_register
+from api.register.database import migrate, open_register, require_register
 from api.register.importer import Imported, import_folder
 from api.register.models import EnrolmentCode, Gateway, GatewayCredential
 from api.schemas import Role
@@ -33,8 +33,13 @@ class AdminError(ValueError):
 
 
 @contextmanager
-def register_of(settings: Settings) -> Iterator[Engine]:
-    """The register of the settings, migrated."""
+def register_of(settings: Settings, *, must_exist: bool = False) -> Iterator[Engine]:
+    """The register of the settings, migrated; made where it is not there, unless it `must_exist`.
+
+    Raises RegisterMissingError, sqlalchemy.exc.SQLAlchemyError.
+    """
+    if must_exist:
+        require_register(settings.register_address)
     engine = open_register(settings.register_address)
     try:
         migrate(engine)
@@ -101,7 +106,7 @@ def make_enrolment_code(
 def revoke_credentials(settings: Settings, gateway: str, replaced_only: bool, now_ns: int) -> int:
     """End a gateway's credentials; how many there were. Raises AdminError where there was none."""
     _check_gateway(gateway)
-    with register_of(settings) as engine:
+    with register_of(settings, must_exist=True) as engine:
         ended = revoke(engine, gateway, now_ns, replaced_only=replaced_only)
     if not ended:
         raise AdminError(
@@ -118,7 +123,7 @@ def credentials_of(settings: Settings, now_ns: int) -> list[dict[str, Any]]:
     def time(at_ns: int | None) -> str | None:
         return None if at_ns is None else moment(at_ns).isoformat(timespec="seconds").replace("+00:00", "Z")
 
-    with register_of(settings) as engine, engine.connect() as connection:
+    with register_of(settings, must_exist=True) as engine, engine.connect() as connection:
         issued = connection.execute(select(c.__table__).order_by(c.gateway, c.issued_ns)).all()
         codes = connection.execute(
             select(e.gateway, e.expires_ns).where(e.used_ns.is_(None), e.withdrawn_ns.is_(None), e.expires_ns > now_ns)

@@ -47,6 +47,21 @@ def open_register(address: str) -> Engine:
     return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=_POSTGRES)
 
 
+class RegisterMissingError(ValueError):
+    """There is no register where the settings say; the text says what to do, in Chinese and English."""
+
+
+def require_register(address: str) -> None:
+    """Raise RegisterMissingError where an SQLite file is not there: a mistyped folder is no empty county."""
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
+        raise RegisterMissingError(
+            f"{url.database}: 这里没有台账。请核对 PLANTPULSE_DATA_DIR 与 PLANTPULSE_REGISTER_URL；"
+            "首次使用请先运行 plantpulse-county serve 或 import / there is no register here. Check PLANTPULSE_DATA_DIR "
+            "and PLANTPULSE_REGISTER_URL; the first time run plantpulse-county serve or import"
+        )
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
     # the driver must not begin transactions itself: then DDL and reads are in them too
     connection.isolation_level = None

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from api.clock import Clock
 from api.register.announcements import Announced, Announcements
-from api.register.database import migrate, open_register
+from api.register.database import migrate, open_register, require_register
 from api.schemas import Scope
 from api.services.day_cache import DayBook, DayCache
 from api.services.definitions import Definitions
@@ -65,7 +65,8 @@ class RegisterSources:
     @classmethod
     @contextmanager
     def opened(cls, settings: Settings, clock: Clock) -> Iterator[RegisterSources]:
-        """Those of the settings, until the block ends."""
+        """Those of the settings, until the block ends. Raises RegisterMissingError."""
+        require_register(settings.register_address)
         engine = open_register(settings.register_address)
         try:
             migrate(engine)

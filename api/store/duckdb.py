@@ -81,12 +81,13 @@ class DuckDBStore:
                 aside = path.with_name(path.name + ".damaged")
                 path.rename(aside)
                 log.error("sealed_day_damaged", set_aside=str(aside), error=str(error))
-                self._notice += (
-                    f" 封存文件损坏，已移开 {aside.name}，请从备份恢复 "
-                    f"a damaged sealed day was set aside as {aside.name}; restore it from the backup"
-                )
                 continue
             self._sealed[sealed.day] = sealed
+        for name in sorted(aside.name for aside in self._folder.glob("*.damaged")):
+            self._notice += (
+                f" 封存文件损坏，已移开 {name}，请从备份恢复后删除它 "
+                f"a damaged sealed day was set aside as {name}; restore the day from the backup, then delete that file"
+            )
         for day in self.hot_days():
             if day in self._sealed:
                 self._forget_sealed(self._sealed[day])

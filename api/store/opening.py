@@ -21,6 +21,7 @@ _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "threads": 1,
 }
 _DAMAGE: Final = ("replaying wal", "corrupt", "not a valid duckdb database", "not read enough bytes", "checksum")
+_ASIDE: Final = ".damaged-"
 _CIRCUMSTANCE: Final = ("no space left", "permission denied", "could not set lock", "newer version", "older version")
 """Reasons that pass or that a person removes; the files are sound."""
 
@@ -32,18 +33,16 @@ def connect(path: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
 
     Raises StoreError where it cannot be opened for another reason than damage.
     """
-    aside: list[str] = []
     for suffix in (".wal", ""):
         try:
-            return duckdb.connect(str(path), config=_CONFIG), _notice(aside)
+            return duckdb.connect(str(path), config=_CONFIG), _notice(path)
         except duckdb.Error as error:
             if not _damaged(error):
                 raise StoreError(f"{path}: {error}") from error
             if moved := _set_aside(Path(f"{path}{suffix}")):
-                aside.append(moved)
                 log.error("store_damaged", set_aside=moved, error=str(error))
     try:
-        return duckdb.connect(str(path), config=_CONFIG), _notice(aside)
+        return duckdb.connect(str(path), config=_CONFIG), _notice(path)
     except duckdb.Error as error:
         raise StoreError(f"{path}: {error}") from error
 
@@ -60,7 +59,7 @@ def _set_aside(path: Path) -> str:
     """Rename a damaged file; returns its new name, or '' where there is none."""
     if not path.exists():
         return ""
-    stem = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    stem = f"{path.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     target = path.with_name(stem)
     number = 1
     while target.exists():
@@ -73,10 +72,11 @@ def _set_aside(path: Path) -> str:
     return target.name
 
 
-def _notice(aside: list[str]) -> str:
-    if not aside:
+def _notice(path: Path) -> str:
+    """What is told as long as somebody has not looked at what was set aside, whoever opened the store first."""
+    names = ", ".join(sorted(aside.name for aside in path.parent.glob(f"{path.name}*{_ASIDE}*")))
+    if not names:
         return ""
-    names = ", ".join(aside)
     return (
         f"明细库文件损坏，已移开 {names}，正由接收日志重建；确认无误后可删除该文件 "
         f"damaged store files were set aside as {names}; their days are made again from the journal; "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,7 +101,62 @@ def test_an_option_without_a_value_that_it_can_have_is_a_wrong_call(shell: CliRu
     assert call[1] in done.output or "--note" in done.output or "--period" in done.output
 
 
-def test_what_the_county_does_not_hold_is_no_wrong_call(shell: CliRunner) -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["audit"],
+        ["gateway", "list"],
+        ["gateway", "revoke", "gw-1"],
+        ["hold", "list"],
+        ["hold", "release", "1"],
+        ["publish"],
+        ["export"],
+        ["recompute"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_folder_is_no_empty_county(shell: CliRunner, tmp_path: Path, call: list[str]) -> None:
+    done = shell.invoke(app, call)
+    assert done.exit_code == 1, done.output
+    assert "这里没有台账" in done.output
+    assert "PLANTPULSE_DATA_DIR" in done.output
+    assert not (tmp_path / "county").exists()
+
+
+@pytest.mark.parametrize("call", [["gateway", "list"], ["user", "add", "a"], ["audit"], ["publish"]], ids=" ".join)
+def test_a_damaged_register_is_told_in_words(shell: CliRunner, tmp_path: Path, call: list[str]) -> None:
+    (tmp_path / "county").mkdir()
+    (tmp_path / "county" / "register.sqlite").write_bytes(b"not a database, but long enough to be looked at" * 40)
+    (tmp_path / "password").write_text("a-long-password")
+    more = ["--role", "viewer", "--password-file", str(tmp_path / "password")] if call[0] == "user" else []
+    done = shell.invoke(app, [*call, *more])
+    assert done.exit_code == 1
+    assert "台账无法使用" in done.output
+    assert "doctor" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_damaged_journal_is_told_in_words_and_the_service_does_not_start(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "county")
+    settings.journal_dir.mkdir(parents=True)
+    (settings.journal_dir / "kept.sqlite").write_bytes(b"not a database, but long enough to be looked at" * 40)
+    environment = os.environ | {"PLANTPULSE_DATA_DIR": str(tmp_path / "county"), "PLANTPULSE_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "api.cli", "serve"],
+        env=environment,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "接收日志无法使用" in done.stderr
+    assert "restore" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_county_does_not_hold_is_no_wrong_call(shell: CliRunner, tmp_path: Path) -> None:
+    shell.invoke(app, ["import", "--folder", str(write_csv(tmp_path / "register", register_files()))])
     done = shell.invoke(app, ["publish", "--set", "7", "--note", "十月快报"])
     assert (done.exit_code, "there is no such set" in done.output) == (1, True)
 

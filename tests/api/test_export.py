@@ -32,6 +32,7 @@ from tests.api.county_fixtures import (
     minutes,
     register_files,
     running_county,
+    settings_for,
 )
 
 NS = 1_000_000_000
@@ -179,7 +180,8 @@ def test_what_cannot_be_exported_is_told(
 ) -> None:
     monkeypatch.setenv("PLANTPULSE_DATA_DIR", str(tmp_path / "county"))
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["export", *arguments])
+    with register_of(settings_for(tmp_path / "county")):
+        done = CliRunner().invoke(app, ["export", *arguments])
     assert (done.exit_code, words in done.output) == (code, True), done.output
 
 

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 from sqlalchemy import select
 
+from api.doctor.stores import store as examine_store
 from api.register.admin import register_of
 from api.register.models import DeviceDay
 from api.rollup import Rollup
@@ -197,6 +198,22 @@ async def test_a_lost_journal_never_gives_a_position_twice(killed: Path) -> None
         await county.settle()
         assert county.county.journal.position == 7
         assert county.county.store.rows() == 31
+
+
+async def test_a_doctor_that_opens_a_damaged_store_first_takes_no_alarm_away(killed: Path) -> None:
+    whole = bytearray(wal(killed).read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    wal(killed).write_bytes(whole)
+    found = await asyncio.to_thread(examine_store, settings_for(killed))
+    assert (found.state, "records.duckdb" in found.zh, bool(found.next_zh)) == ("failed", True, True)
+    async with running_county(killed) as county:
+        await county.settle()
+        told = (await county.client.get("/healthz")).json()["checks"]
+        assert "records.duckdb" in told["store_damaged"], "until somebody has looked, and deletes what was set aside"
+    for aside in (killed / "store").glob("*.damaged-*"):
+        aside.unlink()
+    async with running_county(killed) as county:
+        assert "store_damaged" not in (await county.client.get("/healthz")).json()["checks"]
 
 
 async def old_and_new(folder: Path, clock: HandClock) -> tuple[Gateway, int]:
