@@ -111,6 +111,9 @@ class _Metrics(Collector):
         yield _gauge("gateways_heard", "Gateways heard since the start.", len(heard))
         yield _gauge("gateways_silent", "Of them those that fell silent.", sum(map(live.silent, heard)))
         yield _gauge("live_streams", "Open streams of presence.", live.subscribers)
+        epochs, now_s = self._county.ingest.epochs, self._county.clock.now_ns() // 1_000_000_000
+        cloned = sum(epochs.alarm(gateway, now_s) for gateway in sorted(self._county.credentials.known()))
+        yield _gauge("gateways_two_epochs", "Gateways of which two epochs deliver side by side.", cloned)
 
     def _since_s(self, at_ns: int) -> float:
         return max(0.0, (self._county.clock.now_ns() - at_ns) / 1e9)

@@ -214,11 +214,16 @@ async def test_two_epochs_that_deliver_the_present_in_turn_raise_an_alarm(plant:
     async def alarm() -> str:
         return next(g["alarm_en"] for g in (await plant.get("/gateways"))["items"] if g["id"] == "gw-1")
 
+    async def counted() -> bool:
+        return "plantpulse_gateways_two_epochs 1.0" in (await plant.client.get("/metrics")).text
+
     await one.send(["a"], minutes(0, NOW_S - 180, 1))
     await clone.send(["a"], minutes(0, NOW_S - 180, 1, parts=1))
     assert "epochs" not in await alarm()  # a new outbox after a repair looks like this
+    assert not await counted()
     await one.send(["a"], minutes(0, NOW_S - 120, 1))
     assert "two epochs deliver present data" in await alarm()
+    assert await counted()
     plant.clock.advance(601)
     assert "epochs" not in await alarm()
 

@@ -37,8 +37,11 @@ async def test_the_journals_age_and_the_stores_lag_are_counted(county: CountyUnd
     assert ("journal_age_seconds", ()) not in empty, "an empty journal has no age"
     gateway = county.gateway()
     await gateway.send(["a"], minutes(0, NOW_S - 600, 3))
+    await county.settle()
     county.clock.advance(90)
     await gateway.send(["a"], minutes(0, NOW_S - 300, 2))
+    await asyncio.to_thread(county.county.applier.wait_applied, 2, 10.0)
+    assert (await scraped(county))["days_dirty", ()] == 1
     county.clock.advance(10)
     await county.settle()
     now = await scraped(county)
