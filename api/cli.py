@@ -186,6 +186,8 @@ def publish(
         raise typer.BadParameter("--draft、--set、--withdraw 只能用一个 / one of them at a time")
     if (set_id is not None or withdraw is not None) and not note.strip():
         raise typer.BadParameter("--note: 发布与撤回须写明说明 / publishing and withdrawing need a note")
+    if note.strip() and not draft and set_id is None and withdraw is None:
+        raise typer.BadParameter("--note: 说明属于 --draft、--set 或 --withdraw / a note goes with one of them")
     if period is not None:
         _check_period(period)
     try:
@@ -237,6 +239,8 @@ def hold_add(
 
     settings = settings_or_exit()
     days = _day(first), _day(last)
+    if days[0] > days[1]:
+        raise typer.BadParameter(f"{first} {last}: 首日不能晚于末日 expected the first day not after the last")
     try:
         with register_of(settings, must_exist=True) as engine:
             made = add_hold(engine, *days, enterprise, reason, "cli", SystemClock().now_ns())

@@ -12,6 +12,7 @@ from api.clock import Clock
 from api.holes import Key
 from api.recompute.plan import Span
 from api.recompute.run import RecomputeError, Runner, in_process, recompute
+from api.register.database import RegisterMissingError
 from api.settings import Settings
 from api.store.port import StoreError
 from metrics.record import local_day
@@ -45,8 +46,15 @@ def recompute_days(
     runner = _runner(scheduler)
     try:
         report = recompute(settings, clock, span, runner)
-    except (RecomputeError, StoreError, SQLAlchemyError, sqlite3.Error, ValueError, OSError) as error:
+    except (RecomputeError, RegisterMissingError, StoreError) as error:
+        raise RecomputeCommandError(str(error)) from error
+    except (SQLAlchemyError, sqlite3.Error, ValueError, OSError) as error:
         raise RecomputeCommandError(f"{type(error).__name__}: {error}") from error
+    if gateways and not report:
+        raise RecomputeCommandError(
+            f"--gateway {', '.join(gateways)}: 这些天没有它们的记录或日指标，请用 plantpulse-county gateway list "
+            "核对编号 there is nothing of them in these days: check the ids with plantpulse-county gateway list"
+        )
     return {
         "from": _text(span.from_day),
         "to": _text(span.to_day),

@@ -49,6 +49,10 @@ class Report:
     final: list[Key] = field(default_factory=list)
     without_records: list[Key] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        """Whether there was any day at all."""
+        return bool(self.unchanged or self.changed or self.left_to_service or self.final or self.without_records)
+
 
 def in_process(tasks: list[Task], now_ns: int) -> Iterator[list[Row]]:
     """One task after the other, here."""

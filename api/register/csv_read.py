@@ -36,7 +36,8 @@ class RowError(NamedTuple):
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.column}={self.value!r}: {self.expected}"
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.column}={self.value!r}: {self.expected}" if self.column else f"{place}: {self.expected}"
 
 
 class RegisterImportError(Exception):

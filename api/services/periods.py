@@ -29,9 +29,12 @@ def day_id(day: int) -> str:
 
 def read_day(text: str) -> int:
     """The local day number of `2026-11-23`. Raises ValueError."""
-    found = period(text)
-    if found.kind != "day":
-        raise ValueError(f"day {text!r}: 应为 expected YYYY-MM-DD")
+    try:
+        found = period(text)
+    except ValueError:
+        found = None
+    if found is None or found.kind != "day":
+        raise ValueError(f"{text!r}: 应为日期 expected a day, YYYY-MM-DD")
     return found.from_day
 
 

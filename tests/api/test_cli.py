@@ -155,6 +155,26 @@ def test_a_damaged_journal_is_told_in_words_and_the_service_does_not_start(tmp_p
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("call", "code", "words"),
+    [
+        (["hold", "add", "xx", "2026-01-02", "--reason", "a"], 2, "应为日期"),
+        (["hold", "add", "2026-01", "2026-01-02", "--reason", "a"], 2, "YYYY-MM-DD"),
+        (["hold", "add", "2026-02-02", "2026-01-02", "--reason", "a"], 2, "首日不能晚于末日"),
+        (["publish", "--note", "十月快报"], 2, "--draft"),
+        (["recompute", "--gateway", "nope"], 1, "gateway list"),
+        (["import", "--folder", "no-such-folder"], 1, "no-such-folder: 应为文件夹 expected a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_call_that_cannot_be_is_told_with_what_was_expected(
+    shell: CliRunner, tmp_path: Path, call: list[str], code: int, words: str
+) -> None:
+    with register_of(settings_for(tmp_path / "county")):
+        done = shell.invoke(app, call)
+    assert (done.exit_code, words in done.output) == (code, True), done.output
+
+
 def test_what_the_county_does_not_hold_is_no_wrong_call(shell: CliRunner, tmp_path: Path) -> None:
     shell.invoke(app, ["import", "--folder", str(write_csv(tmp_path / "register", register_files()))])
     done = shell.invoke(app, ["publish", "--set", "7", "--note", "十月快报"])
