@@ -240,12 +240,13 @@ def test_holds_drafts_and_the_audit_log_from_the_shell(tmp_path: Path, monkeypat
         done = shell.invoke(app, list(words))
         return done.exit_code, done.output
 
-    code, _ = call("hold", "add", "2026-11-01", "2026-11-30", "--reason", "an appeal")
+    with register_of(load_settings()):
+        code, _ = call("hold", "add", "2026-11-01", "2026-11-30", "--reason", "an appeal")
     assert code == 0
     assert "2026-11-01 – 2026-11-30" in call("hold", "list")[1]
     assert call("hold", "release", "1")[0] == 0
     assert call("hold", "release", "1")[0] == 1
-    assert call("hold", "add", "2026-11-30", "2026-11-01", "--reason", "x")[0] == 1
+    assert call("hold", "add", "2026-11-30", "2026-11-01", "--reason", "x")[0] == 2
     assert call("hold", "add", "November", "2026-11-01", "--reason", "x")[0] == 2
     code, text = call("publish", "--draft", "--period", "2026-10", "--note", "try")
     assert code == 0
@@ -264,6 +265,8 @@ def test_holds_drafts_and_the_audit_log_from_the_shell(tmp_path: Path, monkeypat
 async def test_the_audit_command_names_the_row_that_was_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTPULSE_DATA_DIR", str(tmp_path / "county"))
     shell = CliRunner()
+    with register_of(load_settings()):
+        pass
     for day in ("2026-11-01", "2026-11-02", "2026-11-03"):
         shell.invoke(app, ["hold", "add", day, day, "--reason", "x"])
     with register_of(load_settings()) as engine, writing(engine) as connection:

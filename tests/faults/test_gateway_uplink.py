@@ -28,28 +28,46 @@ class FlappingProxy:
         self.answer_bytes = -1
         """How many bytes of each connection's answers pass before it is cut; −1: all."""
         self.cuts = 0
+        self._is_down = False
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        """Listen; again after a cut."""
+        self._is_down = False
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """The line is down: connections break, new ones are refused."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        tasks, self._open = list(self._open), set()
+        """The line is down: connections break, new ones are reset.
+
+        It goes on listening: asyncio leaves a connection open that it accepts while its server is closed.
+        """
+        self._is_down = True
+        tasks, self._open = dict(self._open), {}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in tasks.values():
+            writer.transport.abort()  # a task that is cancelled before it began has closed nothing
         self.cuts += 1
 
+    async def stop(self) -> None:
+        """Cut, and listen no more; whoever connects has gone."""
+        await self.cut()
+        if self._server is not None:
+            self._server.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_down:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(lambda task: self._open.pop(task, None))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
         upstream: asyncio.StreamWriter | None = None
         try:
             back, upstream = await asyncio.open_connection("127.0.0.1", self.target_port)
@@ -59,7 +77,6 @@ class FlappingProxy:
         except (OSError, ExceptionGroup, asyncio.CancelledError):
             self.cuts += 1
         finally:
-            self._open.discard(task)
             for end in (writer, upstream):
                 if end is not None:
                     end.transport.abort()
@@ -85,7 +102,7 @@ async def flapping(target_port: int) -> AsyncIterator[FlappingProxy]:
     try:
         yield proxy
     finally:
-        await proxy.cut()
+        await proxy.stop()
 
 
 def config(folder: Path, port: int) -> PlantConfig:
