@@ -75,7 +75,14 @@ def clock(now: Clock, newest_ns: int | None) -> Finding:
         )
     synchronised = _synchronised()
     if synchronised is None:
-        return Finding("clock", "unknown", "无法得知是否对时", "nobody here can say whether it is synchronised")
+        return Finding(
+            "clock",
+            "unknown",
+            "没有 timedatectl，无法得知是否对时",
+            "there is no timedatectl: nobody here can say whether the clock is synchronised",
+            "请确认有 NTP 服务在校时（chronyc tracking，或容器所在主机的 timedatectl）",
+            "see that NTP keeps it (chronyc tracking, or timedatectl on the host of a container)",
+        )
     if not synchronised:
         return Finding(
             "clock",

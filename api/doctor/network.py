@@ -82,7 +82,16 @@ def certificates(settings: Settings, clock: Clock) -> Iterator[Finding]:
     store = urlsplit(settings.store_address)
     if store.scheme == "influxdb+https" and store.hostname:
         yield _server("certificate_store", store.hostname, store.port or 8086, settings.store_ca_file, now_s)
-    if settings.public_url:
+    if not settings.public_url:
+        yield Finding(
+            "certificate_portal",
+            "unknown",
+            "未设置门户的对外地址，无法检查其证书",
+            "nobody has said under which address the portal is reached: its certificate is not looked at",
+            "请设置 PLANTPULSE_PUBLIC_URL，例如 https://county.example",
+            "set PLANTPULSE_PUBLIC_URL, such as https://county.example",
+        )
+    else:
         public = urlsplit(settings.public_url)
         if public.scheme == "https" and public.hostname:
             yield _server("certificate_portal", public.hostname, public.port or 443, None, now_s)

@@ -186,6 +186,17 @@ def _store_failed(settings: Settings, error: Exception) -> Finding:
     return Finding("store", "failed", f"明细库不可用：{error}", f"the store does not answer: {error}", next_zh, next_en)
 
 
+def _gateways_unknown(zh: str, en: str, first: str) -> Finding:
+    return Finding(
+        "gateways",
+        "unknown",
+        f"{zh}，无法判断",
+        en,
+        f"先处理上面的 {first}，再运行一次",
+        f"see to {first} first, then run this again",
+    )
+
+
 def gateways(engine: Engine, look: JournalLook | None) -> Finding:
     """Which gateways that may send have sent nothing of late."""
     try:
@@ -196,9 +207,9 @@ def gateways(engine: Engine, look: JournalLook | None) -> Finding:
                 ).scalars()
             )
     except SQLAlchemyError:
-        return Finding("gateways", "unknown", "台账不可用，无法判断", "the register does not answer")
+        return _gateways_unknown("台账不可用", "the register does not answer", "register")
     if look is None:
-        return Finding("gateways", "unknown", "接收日志不可用，无法判断", "the journal cannot be read")
+        return _gateways_unknown("接收日志不可用", "the journal cannot be read", "journal")
     silent = sorted(allowed - look.heard)
     if not allowed:
         return Finding(

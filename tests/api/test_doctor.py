@@ -42,7 +42,10 @@ def beside(county: CountyUnderTest, **more: object) -> Settings:
 
 
 async def looked_at(county: CountyUnderTest, **more: object) -> dict[str, Finding]:
-    return by_check(await asyncio.to_thread(examine, beside(county, **more), county.clock))
+    """What the doctor finds, by check; whatever is not well comes with a next step."""
+    found = await asyncio.to_thread(examine, beside(county, **more), county.clock)
+    assert [f.check for f in found if f.state != "ok" and not (f.next_zh and f.next_en)] == []
+    return by_check(found)
 
 
 async def test_beside_a_running_service_all_is_well_but_for_the_gateway_that_is_silent(tmp_path: Path) -> None:
