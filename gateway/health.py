@@ -10,7 +10,9 @@ from gateway.keeper import Keeper
 from gateway.troubles import Troubles
 from gateway.watchdog import Progress
 
-_OF_THE_JOB: Final = frozenset({outbox_troubles.DISK, uplink_troubles.SUBJECT, uplink_troubles.HARDWARE})
+_OF_THE_JOB: Final = frozenset(
+    {outbox_troubles.DISK, outbox_troubles.FOLDER, uplink_troubles.SUBJECT, uplink_troubles.HARDWARE}
+)
 """Subjects whose troubles keep records from being kept or delivered."""
 _HOLDS_BACK: Final = frozenset({"time_not_known"})
 """Codes of other troubles that hold records back."""

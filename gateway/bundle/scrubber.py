@@ -19,7 +19,9 @@ _WORDS: Final = (
     r"password|passwd|passphrase|passwort|pwd|secret|token|api[_-]?key|private[_-]?key|credential|密码|口令|密钥"
 )
 _SECRET_KEY: Final = re.compile(rf"(?:{_WORDS})", re.IGNORECASE)
-_NAMES_A_FILE: Final = re.compile(r"(?:_|-)?(?:file|path|dir|folder)$", re.IGNORECASE)
+_NAMES_A_FILE: Final = re.compile(r"(?:_|-)?(?:file|path|dir|directory|folder)$", re.IGNORECASE)
+_WORKING_FOLDERS: Final = frozenset({"PWD", "OLDPWD"})
+"""Every shell has them; a path of theirs stands in half of all lines."""
 _KEY_VALUE: Final = re.compile(
     rf"""(?P<key>["']?(?P<name>[\w.-]*(?:{_WORDS})[\w.-]*)["']?\s*[:=：]\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&}\]]+)""",
@@ -39,7 +41,7 @@ _PATTERNS: Final = (
 
 def names_a_secret(key: str) -> bool:
     """Whether a key's value is a secret by its name, and not the place of one."""
-    return bool(_SECRET_KEY.search(key)) and not _NAMES_A_FILE.search(key)
+    return bool(_SECRET_KEY.search(key)) and not _NAMES_A_FILE.search(key) and key not in _WORKING_FOLDERS
 
 
 class Scrubber:

@@ -6,18 +6,21 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.outbox.batches import BatchState
 from gateway.outbox.database import Database
 from gateway.outbox.gap_notes import GapNotes
+from gateway.outbox.schema import prepare
 from gateway.wire import Gap, Ingest, WireError, decode, records_of
 
 ACKED_BUDGET_S: Final = 4.0
 """Confirmed batches are carried over for this long, newest first: the county has them."""
 _SUFFIXES: Final = ("", "-wal", "-shm")
+_PARTIAL: Final = ".salvaging"
+_WHOLE: Final = ".salvaged"
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAX_TRIED: Final = 1_000_000
 _NUMBERS: Final = ("epoch", "sequence", "dropped_batches", "dropped_rows", "past", "undated")
@@ -55,6 +58,54 @@ class Salvaged:
             f"the outbox was damaged ({self.error}) and is set aside as {self.aside}; {self.batches} unconfirmed "
             f"batches were saved, {kept}."
         )
+
+
+def salvage(path: Path, gateway: str, error: str) -> Salvaged:
+    """Carry what can be read of a damaged outbox over into a new one, which then takes its place.
+
+    The new one is whole, synced and has a name that says so before the damaged one is touched: whatever interrupts
+    this, nothing is lost, and `finish` or the next `salvage` goes on. Raises sqlite3.Error, OSError.
+    """
+    partial = path.with_name(path.name + _PARTIAL)
+    _remove(partial)
+    fresh, wreck = Database(partial), Wreck(path)
+    try:
+        fresh.open()
+        prepare(fresh, gateway)
+        with fresh.transaction():
+            salvaged = wreck.carry_over(fresh, GapNotes(fresh), gateway, error)
+        fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # its log holds nothing more: the file alone is renamed
+    finally:
+        wreck.close()
+        fresh.close()
+    os.replace(partial, path.with_name(path.name + _WHOLE))
+    return replace(salvaged, aside=finish(path) or path)
+
+
+def finish(path: Path) -> Path | None:
+    """Let a new outbox that is whole take the damaged one's place; where that one went, None where there is none.
+
+    Raises OSError.
+    """
+    whole = path.with_name(path.name + _WHOLE)
+    if not whole.exists():
+        return None
+    aside = set_aside(path)
+    if not aside.exists():  # an earlier try has moved it already
+        before = [p for p in path.parent.glob(f"{path.name}.damaged-*") if not p.name.endswith(_SUFFIXES[1:])]
+        aside = max(before, default=aside)
+    os.replace(whole, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return aside
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:

@@ -22,7 +22,7 @@ from gateway.outbox.database import Database
 from gateway.outbox.gap_notes import GapNotes, gap_of, seen_from
 from gateway.outbox.limits import Keeper, Limits
 from gateway.outbox.redating import Undated, redate
-from gateway.outbox.salvage import Salvaged, Wreck, is_damage, set_aside
+from gateway.outbox.salvage import Salvaged, finish, is_damage, salvage
 from gateway.outbox.schema import DiskError, new_epoch, prepare
 from gateway.wire import DeviceRef, Gap, Ingest, decode, ingest_message, records_of
 from metrics.record import Records
@@ -58,12 +58,16 @@ class Outbox:
         """What became of a damaged file, where one was found since the start."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            aside = finish(path)
             try:
                 self._open()
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
                 self.salvage(error)
+            if aside is not None and self.salvaged is None:
+                kept = self.depth().unsent
+                self.salvaged = Salvaged(aside, kept, checkpoint=self.checkpoint() is not None, error="interrupted")
         except (sqlite3.Error, OSError) as error:
             raise DiskError(
                 f"无法打开待发库 {path}：{error}。请检查磁盘空间、权限和挂载方式。 / "
@@ -88,17 +92,10 @@ class Outbox:
         self.db.close()
 
     def salvage(self, error: Exception) -> None:
-        """Set the damaged file aside and carry over what can be read. Raises sqlite3.Error, OSError."""
+        """Carry what can be read of the damaged file over into a new one. Raises sqlite3.Error, OSError."""
         self.db.close()
-        aside = set_aside(self.path)
+        self.salvaged = salvage(self.path, self.gateway, str(error))
         self._open()
-        wreck = Wreck(aside)
-        try:
-            with self.db.transaction():
-                self.salvaged = wreck.carry_over(self.db, self._gaps, self.gateway, str(error))
-        finally:
-            wreck.close()
-        self.batches.measure()
 
     # Writing ------------------------------------------------------------------------------------
 

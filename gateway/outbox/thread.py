@@ -20,6 +20,8 @@ class OutboxThread:
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._damage: sqlite3.DatabaseError | None = None
+        """Damage that was met and could not be mended yet: the disk may be full."""
 
     async def call(self, method: Callable[..., T], *arguments: Any) -> T:
         """Run a method of the outbox. Once begun it runs to its end, also when the caller is cancelled.
@@ -30,12 +32,15 @@ class OutboxThread:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, method, arguments)
 
     def _run(self, method: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        try:
-            return method(*arguments)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            self.outbox.salvage(error)
+        if self._damage is None:
+            try:
+                return method(*arguments)
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._damage = error
+        self.outbox.salvage(self._damage)
+        self._damage = None
         return method(*arguments)
 
     def stop(self) -> None:

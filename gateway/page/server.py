@@ -125,10 +125,11 @@ class Page:
         if found is None:
             return None
         links = [k["link"] for k in summary["links"] if found["entry"] in k["entries"]]
+        beginnings = tuple(f"{link}/" for link in links)  # a port that begins like another is another
         troubles = [
             t
             for t in summary["troubles"]
-            if t["subject"].split("/", 1)[0] == found["entry"] or t["subject"].startswith(tuple(links))
+            if t["subject"].split("/", 1)[0] == found["entry"] or f"{t['subject']}/".startswith(beginnings)
         ]
         return {"s": summary, "d": found, "troubles": troubles, "values": self._values(device)}
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from gateway.bundle import archive
 from gateway.bundle.archive import BundleError, make
-from gateway.bundle.scrubber import LEAST_LENGTH, REMOVED, Scrubber, forms
+from gateway.bundle.scrubber import LEAST_LENGTH, REMOVED, Scrubber, forms, names_a_secret
 from gateway.cli import app
 from gateway.outbox import Outbox
 from gateway.wire import DeviceRef
@@ -272,3 +272,19 @@ def test_harmless_text_is_left_as_it_is() -> None:
 
 def test_the_archive_names_the_site_and_time(tmp_path: Path) -> None:
     assert archive._default_name(archive.Examination()).startswith("plantpulse-bundle-2")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("PWD", False),
+        ("OLDPWD", False),
+        ("CREDENTIALS_DIRECTORY", False),
+        ("password_file", False),
+        ("DB_PWD", True),
+        ("PLANTPULSE_API_TOKEN", True),
+        ("password", True),
+    ],
+)
+def test_a_place_is_no_secret(name: str, is_secret: bool) -> None:
+    assert names_a_secret(name) == is_secret

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.clock import NS_PER_S
 from gateway.outbox import Outbox, OutboxError, OutboxThread, Pending, SetAside, schema
 from gateway.outbox.limits import Limits
+from gateway.outbox.salvage import Wreck
+from gateway.outbox.schema import DiskError
 from gateway.outbox.store import SUSPECT_NS
 from gateway.wire import Announcement, DeviceRef, Ingest, decode, records_of
 from metrics.record import DAY_S, RECORD_COLUMNS, Records
@@ -488,6 +492,74 @@ def test_damaged_pages_cost_what_was_on_them_and_nothing_else(tmp_path: Path, se
         assert lost >= {gap.sequence for gap in last.gaps} - set(range(1, 21))
         assert {gap.sequence for gap in last.gaps} >= lost - set(range(1, 21))
     thread.stop()
+
+
+def damaged_outbox(path: Path) -> list[bytes]:
+    """An outbox of 60 batches of which one table cannot be read; the bodies that wait in it."""
+    box = Outbox(path, "g-1")
+    for start in range(60):
+        box.commit([batch(start, rows=60)], b"checkpoint", 1)
+    bodies = [p.body for p in pending_only(box)]
+    box.close()
+    with sqlite3.connect(path) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'announcements'").fetchone()
+    db.close()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(random.Random(3).randbytes(4096))
+    return bodies
+
+
+def test_a_salvage_that_finds_the_disk_full_loses_nothing_and_goes_on_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    bodies = damaged_outbox(path)
+
+    def full(self: Wreck, *_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Wreck, "_carry_numbers_over", full)  # when all rows are written, before they are committed
+        for _ in range(2):
+            with pytest.raises(DiskError, match="disk is full"):
+                Outbox(path, "g-1")
+    box = Outbox(path, "g-1")
+    assert box.salvaged is not None
+    assert box.salvaged.batches == 60
+    assert [p.body for p in pending_only(box)] == bodies
+    box.close()
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_salvage_that_is_cut_off_between_its_renames_is_finished_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    bodies = damaged_outbox(path)
+    real, done = os.replace, 0
+
+    def cut_off(source: Path, target: Path) -> None:
+        nonlocal done
+        if done == renames:
+            raise OSError("the power was cut")
+        done += 1
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.outbox.salvage.os.replace", cut_off)
+        with suppress(DiskError):
+            Outbox(path, "g-1").close()
+    box = Outbox(path, "g-1")
+    assert [p.body for p in pending_only(box)] == bodies
+    assert box.checkpoint() == b"checkpoint"
+    if renames < 3:
+        assert box.salvaged is not None
+        assert box.salvaged.aside.exists()
+    box.close()
+    assert not [f.name for f in tmp_path.iterdir() if "salvag" in f.name]
 
 
 def test_where_nothing_can_be_read_it_starts_anew_and_says_so(tmp_path: Path) -> None:

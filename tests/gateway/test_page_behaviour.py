@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from collectors.model import Batch, LinkError, Samples, Trouble
 from collectors.strict_yaml import FileError
-from gateway import clock_watch
+from gateway import clock_watch, outbox_troubles
 from gateway.cli import app
 from gateway.config import PlantConfig, load
 from gateway.links import Link
@@ -194,6 +194,17 @@ async def test_a_time_that_nobody_confirms_keeps_the_gateway_from_being_ready_a_
         )
         await until(lambda: "time_not_known" in [t.code for t in site.gateway.troubles.listed()])
         assert (await site.get("/ready"))[0].status == 503
+
+
+async def test_a_data_folder_that_cannot_be_used_keeps_the_gateway_from_being_ready(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(plant(county.url), monkeypatch) as site:
+        await until(lambda: site.gateway.uplink.last_contact_ns and site.gateway.keeper.is_safe)
+        assert (await site.get("/ready"))[0].status == 200
+        site.gateway.troubles.report(outbox_troubles.not_there(Path("data")))
+        response, _ = await site.get("/ready")
+        assert (response.status, (await response.json())["reasons"][0]["code"]) == (503, "disk_not_usable")
 
 
 async def test_health_is_bad_when_nothing_goes_on(
