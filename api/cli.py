@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli_exit import Commands, fail, settings_or_exit
+from api.cli_exit import Commands, check_period, fail, settings_or_exit
 from api.cli_operation import operation
 from api.clock import SystemClock
 
@@ -189,7 +189,7 @@ def publish(
     if note.strip() and not draft and set_id is None and withdraw is None:
         raise typer.BadParameter("--note: 说明属于 --draft、--set 或 --withdraw / a note goes with one of them")
     if period is not None:
-        _check_period(period)
+        check_period(period)
     try:
         lines = say(
             settings_or_exit(),
@@ -205,16 +205,6 @@ def publish(
         fail(str(error))
     for line in lines:
         typer.echo(line)
-
-
-def _check_period(text: str) -> None:
-    from api.problems import ProblemError
-    from api.services.periods import read_period
-
-    try:
-        read_period(text, 0)
-    except ProblemError as error:
-        raise typer.BadParameter(f"--{error.detail}") from error
 
 
 def _day(text: str) -> int:

@@ -43,6 +43,17 @@ class Commands(TyperGroup):
             )
 
 
+def check_period(text: str) -> None:
+    """Raise typer.BadParameter where an option `--period` names none."""
+    from api.problems import ProblemError
+    from api.services.periods import read_period
+
+    try:
+        read_period(text, 0)
+    except ProblemError as error:
+        raise typer.BadParameter(f"--{error.detail}") from error
+
+
 def fail(text: str) -> NoReturn:
     typer.echo(text, err=True)
     raise typer.Exit(1)

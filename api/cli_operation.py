@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli_exit import fail, settings_or_exit
+from api.cli_exit import check_period, fail, settings_or_exit
 from api.clock import SystemClock
 
 operation = typer.Typer()
@@ -81,7 +81,6 @@ def export(
     from api.export.command import Asked
     from api.export.command import export as run
     from api.export.files import WRITERS
-    from api.export.tables import is_period
     from api.problems import ProblemError
     from api.services.figure_sets import FigureSetError
 
@@ -91,10 +90,8 @@ def export(
         )
     if devices and enterprises:
         raise typer.BadParameter("--enterprises: 只用于指标 / belongs to figures, not to --device-days")
-    if period is not None and not is_period(period):
-        raise typer.BadParameter(
-            f"--period {period}: 应为 expected 2026-11-23, 2026-11, 2026-Q4, 2026, 2026-01..2026-11"
-        )
+    if period is not None:
+        check_period(period)
     if to is not None and to.suffix.lower() not in WRITERS:
         raise typer.BadParameter(f"--to {to}: 应以此结尾 expected a name that ends with {', '.join(WRITERS)}")
     try:

@@ -98,6 +98,7 @@ class Housekeeping:
         before = min(self._today(), max(days, default=0) + 1) - self._record_days
         if min(days, default=before) >= before or self._rollup.dirty_before(before):
             return
+        self._store.seal(before)  # a day that is held is not final as long as it is sealed
         self._final.finish_before(before, self._applier.applied)
         expired = self._store.expire(before, self._held())
         if expired:

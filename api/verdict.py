@@ -25,6 +25,7 @@ from gateway.wire import (
     decode,
     decode_json,
     from_json,
+    is_device_id,
     records_of,
 )
 from metrics.record import Records, refusals
@@ -73,7 +74,7 @@ def check_names(message: Ingest) -> None:
 
 def _check_ids(ids: Iterable[str]) -> None:
     for found in ids:
-        if not found.isprintable():
+        if not is_device_id(found):
             raise WireError(f"device id {found!r}: expected 1 to {MAX_ID} printable signs")
 
 

@@ -7,7 +7,7 @@ from collections import Counter as Counts
 from collections.abc import Callable
 from typing import Final
 
-from collectors.model import FOREVER_S, Batch, Clock, Device, Samples
+from collectors.model import FOREVER_S, Batch, Clock, Device, Samples, Trouble
 from gateway import outbox_troubles
 from gateway.clock import NS_PER_S
 from gateway.config import ENTRY_MODELS, PlantConfig
@@ -15,7 +15,7 @@ from gateway.last_values import LastValues
 from gateway.outbox import OutboxThread
 from gateway.troubles import Troubles
 from gateway.windows import Windows
-from gateway.wire import Announcement
+from gateway.wire import MAX_ID, Announcement, is_device_id
 
 NEVER_NS: Final = 1 << 63
 Tap = Callable[[Device, Samples, int], None]
@@ -95,6 +95,11 @@ class Intake:
             await self._introduce(device)
 
     async def _introduce(self, device: Device) -> None:
+        if not is_device_id(device.id):
+            # one such id would have the county refuse every message that names it, and all that waits behind them
+            self._windows.shed["device_refused"] += 1
+            self._troubles.report(_unusable_id(device))
+            return
         now_ns = self._clock()
         number = await self._announce(device, now_ns)
         if self._windows.introduce(device, number, now_ns):
@@ -111,6 +116,19 @@ class Intake:
             return 0
         self._unannounced.pop(device.id, None)
         return number
+
+
+def _unusable_id(device: Device) -> Trouble:
+    shown = ascii(device.id[:40])
+    return Trouble(
+        f"{device.entry}/name",
+        "device_id_unusable",
+        f"设备编号 {shown}… 过长（{len(device.id)} 个字符）或含不可见字符，县级不收；此设备未被采集，其余照常。",
+        f"the device id {shown}… is too long ({len(device.id)} signs) or holds signs that cannot be printed: the "
+        "county takes none such. This device is not read, the others are.",
+        f"编号由条目和设备自报的名称组成，至多 {MAX_ID} 个可见字符：请在设备上改短名称，或改短条目编号。",
+        f"An id is the entry's and the device's own name, at most {MAX_ID} printable signs: shorten either.",
+    )
 
 
 def announcement(device: Device, config: PlantConfig, now_ns: int) -> Announcement:

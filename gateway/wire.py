@@ -50,6 +50,12 @@ TimeNs = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Nanoseconds UTC. A clock that is wrong is no reason to refuse a message, one that no engine can keep is."""
 DeviceId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
 
+
+def is_device_id(text: str) -> bool:
+    """Whether a device may be called so: journals keep ids as text, by lines, and engines in 200 signs."""
+    return 0 < len(text) <= MAX_ID and text.isprintable()
+
+
 EvidenceName = Literal["self-identified", "native", "retrofit", "declared"]
 StateName = Literal["unknown", "running", "idle", "fault", "off"]
 Direction = Literal["import", "export", "generation"]

@@ -12,7 +12,6 @@ from sqlalchemy import select
 from api.clock import moment
 from api.day_rows import read_content
 from api.export.files import Column, Row, Table
-from api.problems import ProblemError
 from api.register.models import DeviceDay, FigureValue
 from api.schemas import Figure, FigureSetSummary
 from api.services.access import Reader
@@ -223,12 +222,3 @@ def _shown(unit: str, value: int) -> str | float | int | None:
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def is_period(text: str) -> bool:
-    """Whether a reader could name a period so."""
-    try:
-        read_period(text, 0)
-    except ProblemError:
-        return False
-    return True

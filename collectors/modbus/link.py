@@ -249,8 +249,8 @@ class Link:
         self._fail(self._lost())
 
     def _give_up_at(self, deadline_s: float) -> None:
-        """Whoever waits gives up then. A timer that rings before is left to find out: most replies come at once, and
-        a timer made and cancelled for each would cost more than the rest of a request."""
+        """Whoever waits gives up then. A timer that rings before finds out that it is too early and is set on: most
+        replies come at once, and none of them needs a timer of its own."""
         self._deadline_s = deadline_s
         if self._timer is None or self._timer.when() > deadline_s:
             self._stop_timer()

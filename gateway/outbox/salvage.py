@@ -24,6 +24,7 @@ _WHOLE: Final = ".salvaged"
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAX_TRIED: Final = 1_000_000
 _NUMBERS: Final = ("epoch", "sequence", "dropped_batches", "dropped_rows", "past", "undated")
+INTERRUPTED: Final = "上次修复被中断 mending it was interrupted"
 _LOST: Final = "lost: the outbox was damaged"
 
 

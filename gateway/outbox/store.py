@@ -22,7 +22,7 @@ from gateway.outbox.database import Database
 from gateway.outbox.gap_notes import GapNotes, gap_of, seen_from
 from gateway.outbox.limits import Keeper, Limits
 from gateway.outbox.redating import Undated, redate
-from gateway.outbox.salvage import Salvaged, finish, is_damage, salvage
+from gateway.outbox.salvage import INTERRUPTED, Salvaged, finish, is_damage, salvage
 from gateway.outbox.schema import DiskError, new_epoch, prepare
 from gateway.wire import DeviceRef, Gap, Ingest, decode, ingest_message, records_of
 from metrics.record import Records
@@ -67,7 +67,7 @@ class Outbox:
                 self.salvage(error)
             if aside is not None and self.salvaged is None:
                 kept = self.depth().unsent
-                self.salvaged = Salvaged(aside, kept, checkpoint=self.checkpoint() is not None, error="interrupted")
+                self.salvaged = Salvaged(aside, kept, checkpoint=self.checkpoint() is not None, error=INTERRUPTED)
         except (sqlite3.Error, OSError) as error:
             raise DiskError(
                 f"无法打开待发库 {path}：{error}。请检查磁盘空间、权限和挂载方式。 / "

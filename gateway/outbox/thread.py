@@ -39,7 +39,10 @@ class OutboxThread:
                 if not is_damage(error):
                     raise
                 self._damage = error
-        self.outbox.salvage(self._damage)
+        try:
+            self.outbox.salvage(self._damage)
+        except OSError as error:  # a disk that is full or gone is told as one by whoever called
+            raise sqlite3.OperationalError(str(error)) from error
         self._damage = None
         return method(*arguments)
 

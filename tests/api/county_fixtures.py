@@ -28,6 +28,7 @@ from api.settings import Settings
 from gateway.wire import CONTENT_TYPE_MSGPACK, DeviceRef, Ingest, IngestAnswer, encode, ingest_message
 from metrics.record import RECORD_COLUMNS, Records, local_day, local_day_start_s
 from tests.private_ca import ServerTls
+from tests.waiting import until
 
 PLANT = "91330226MA22563400"
 OTHER = "91110108551385082Q"
@@ -228,10 +229,8 @@ async def served_county(
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", **files))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        async with asyncio.timeout(20):
-            while not server.started:
-                assert not task.done(), "the server did not start"
-                await asyncio.sleep(0.01)
+        await until(lambda: server.started or task.done(), 20)
+        assert not task.done(), "the server did not start"
         base = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         verify = True if tls is None else ssl.create_default_context(cafile=str(tls.ca_file))
         async with httpx.AsyncClient(base_url=base, trust_env=False, verify=verify) as client:

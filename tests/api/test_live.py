@@ -12,6 +12,7 @@ import httpx
 
 from gateway.wire import DevicePresence, Live
 from tests.api.county_fixtures import CountyUnderTest, Gateway, served_county
+from tests.waiting import until
 
 
 def presence(gateway: Gateway, at_ns: int, *, connected: bool = True, state: Any = "running") -> Live:
@@ -94,6 +95,4 @@ async def test_the_stream_tells_of_a_change_at_once(tmp_path: Path) -> None:
                 assert cnc["asset_id"] == "a1"
                 assert loop.time() - sent_s < 3
             assert county.county.live.subscribers == 1
-        async with asyncio.timeout(10):
-            while county.county.live.subscribers:  # noqa: ASYNC110 (the server has no event to wait for)
-                await asyncio.sleep(0.02)
+        await until(lambda: not county.county.live.subscribers)

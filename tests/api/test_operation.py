@@ -16,6 +16,7 @@ from api.journal.day_file import DayFile
 from gateway.wire import MAX_DECODED_BYTES, Announce, DevicePresence, Live
 from metrics.record import Records
 from tests.api.county_fixtures import NOW_S, CountyUnderTest, minutes, running_county, served_county
+from tests.waiting import until
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -66,9 +67,7 @@ async def test_a_store_that_stands_still_shows_its_lag_in_batches_and_seconds(
     gateway = county.gateway()
     for i in range(3):
         await gateway.send(["a"], minutes(0, NOW_S - 600 + 60 * i, 1))
-    async with asyncio.timeout(10):
-        while not county.county.applier.last_error:  # noqa: ASYNC110 (set by the applier's thread)
-            await asyncio.sleep(0.02)
+    await until(lambda: county.county.applier.last_error)
     county.clock.advance(120)
     now = await scraped(county)
     assert now["store_lag_batches", ()] == 3
@@ -202,9 +201,7 @@ async def test_a_journal_that_falls_behind_turns_batches_away_with_a_time_and_lo
         sending = [asyncio.create_task(gateway.post("ingest", batches[0]))]
         assert await asyncio.to_thread(slow.wait, 20)
         sending += [asyncio.create_task(gateway.post("ingest", batch)) for batch in batches[1:]]
-        async with asyncio.timeout(20):
-            while sum(task.done() for task in sending) < 9:  # noqa: ASYNC110 (answers come by themselves)
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(task.done() for task in sending) == 9)
         go_on.set()
         answers = await asyncio.gather(*sending)
         busy = [a for a in answers if a.status_code == 503]

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from api.register.models import DeviceDay
 from tests.api.county_fixtures import NOW_S, CountyUnderTest, HandClock, minutes, running_county
 from tests.servers_influx import Influx1, influx_1
+from tests.waiting import until
 
 
 def days(county: CountyUnderTest) -> dict[tuple[str, int], str]:
@@ -35,9 +36,10 @@ async def send_a_day(county: CountyUnderTest) -> None:
 
 
 async def until_store_error(county: CountyUnderTest, words: str) -> None:
-    async with asyncio.timeout(20):
-        while words not in (await county.client.get("/healthz")).json()["checks"]["store"]:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    async def told() -> bool:
+        return words in (await county.client.get("/healthz")).json()["checks"]["store"]
+
+    await until(told)
 
 
 async def settle(county: CountyUnderTest) -> None:

@@ -26,13 +26,13 @@ from tests.benchmarks.gateway_rig import (
     opcua_device,
     peer,
     running,
-    until,
     whole_windows,
 )
 from tests.benchmarks.measure import Line, at_most
 from tests.faults.test_gateway_kill import kill_many
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.scripted_gateway import DEVICES as SCRIPTED
+from tests.waiting import until
 
 VARIABLES = 1000
 KILO, MEGA = 1_000, 1_000_000

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 from aiohttp import web
 
 from gateway.wire import Accepted, Announce, Ingest, IngestAnswer, Live, decode, records_of
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 WINDOW_S = 10
@@ -95,15 +96,6 @@ class NotingCounty:
     async def until_window(self, start_s: int, timeout_s: float = 120.0) -> None:
         """Wait until the records of the window that begins at `start_s` are here."""
         await until(lambda: any(start_s in batch.good for batch in self.taken), timeout_s)
-
-
-async def until(condition: Callable[[], object], timeout_s: float, every_s: float = 0.1) -> None:
-    """Wait until a condition holds of something that no event tells of, such as another process."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(every_s)
 
 
 def _json(message: msgspec.Struct) -> web.Response:

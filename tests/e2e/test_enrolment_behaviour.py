@@ -25,8 +25,8 @@ from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.physics import Machine
 from tests.api.county_fixtures import CountyUnderTest, served_county
-from tests.gateway.test_uplink import until
 from tests.private_ca import PrivateCa, ServerTls
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 WINDOW_S = 10

@@ -27,6 +27,7 @@ from tests.api.county_fixtures import (
     NOW_S,
     TODAY,
     CountyUnderTest,
+    Gateway,
     HandClock,
     minutes,
     running_county,
@@ -218,17 +219,18 @@ async def test_two_roll_up_workers_on_one_key_agree(county: CountyUnderTest) -> 
     assert states(folder_of(county))["gw-1", TODAY - 1, "a"]["parts"] == 30
 
 
+async def one_more(county: CountyUnderTest, gateway: Gateway, minute: int) -> None:
+    """Another minute of yesterday with a part in it, in the store when this returns."""
+    await gateway.send(["a"], minutes(0, NOW_S - DAY_S + 60 * minute, 1, parts=1))
+    position = county.county.journal.position
+    assert await asyncio.to_thread(county.county.applier.wait_applied, position, 10.0)
+
+
 async def test_a_worker_that_was_overtaken_writes_nothing_older_over_what_is_there(county: CountyUnderTest) -> None:
     gateway = county.gateway()
     county.county.rollup.close()
     store = county.county.store
-
-    async def more(minute: int) -> None:
-        await gateway.send(["a"], minutes(0, NOW_S - DAY_S + 60 * minute, 1, parts=1))
-        position = county.county.journal.position
-        assert await asyncio.to_thread(county.county.applier.wait_applied, position, 10.0)
-
-    await more(0)
+    await one_more(county, gateway, 0)
     loop = asyncio.get_running_loop()
     fast = Rollup(county.county.engine, store, county.clock, 300.0, store.applied)
 
@@ -237,7 +239,7 @@ async def test_a_worker_that_was_overtaken_writes_nothing_older_over_what_is_the
 
         def read_days(self, keys: Sequence[tuple[str, int]]) -> Any:
             found = list(store.read_days(keys))
-            asyncio.run_coroutine_threadsafe(more(1), loop).result(20)
+            asyncio.run_coroutine_threadsafe(one_more(county, gateway, 1), loop).result(20)
             assert fast.run_once(force=True) == 1
             return iter(found)
 
@@ -262,19 +264,13 @@ async def test_a_worker_that_is_behind_does_not_clear_what_came_after_it_read(co
     gateway = county.gateway()
     county.county.rollup.close()
     store = county.county.store
-
-    async def more(minute: int) -> None:
-        await gateway.send(["a"], minutes(0, NOW_S - DAY_S + 60 * minute, 1, parts=1))
-        position = county.county.journal.position
-        assert await asyncio.to_thread(county.county.applier.wait_applied, position, 10.0)
-
-    await more(0)
+    await one_more(county, gateway, 0)
     loop = asyncio.get_running_loop()
 
     class Overtaken:
         def read_days(self, keys: Sequence[tuple[str, int]]) -> Any:
             found = list(store.read_days(keys))
-            asyncio.run_coroutine_threadsafe(more(1), loop).result(20)
+            asyncio.run_coroutine_threadsafe(one_more(county, gateway, 1), loop).result(20)
             return iter(found)
 
     slow = Rollup(county.county.engine, Overtaken(), county.clock, 300.0, store.applied)  # type: ignore[arg-type]

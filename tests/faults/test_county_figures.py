@@ -232,6 +232,25 @@ async def test_a_day_under_hold_keeps_its_records_and_is_still_restated(tmp_path
         assert list(store.read_days([("gw-1", TODAY - 1)])) == []
 
 
+async def test_a_day_under_hold_that_nobody_has_sealed_yet_does_not_become_final(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running_county(tmp_path / "county", clock, record_days=31) as county:
+        await county.gateway().send(["cnc-1"], whole_day(TODAY - 1))
+        await county.settle()
+        add_hold(county.county.engine, TODAY - 1, TODAY - 1, None, "an appeal is open", "tester", clock.now_ns())
+        county.county.housekeeping._sealed_on = int(local_day(clock.now_ns() // 10**9)) + 34
+        assert TODAY - 1 in county.county.store.hot_days()
+        await expire(county, clock)
+        await county.gateway(epoch=60).send(["cnc-1"], minutes(0, local_day_start_s(TODAY), 1, window_s=WINDOW_S))
+        more = minutes(0, local_day_start_s(TODAY - 1), 2, window_s=WINDOW_S)
+        await county.gateway(epoch=61).send(["moulding-1"], more)
+        await county.settle()
+        (late,) = county.county.journal.kept.too_late(10)
+        assert late.day == TODAY, "the day that is not held is final, the held one is not"
+        (found,) = county.county.store.read_days([("gw-1", TODAY - 1)])
+        assert len(found.records) == PER_DAY + 2
+
+
 def test_holds_drafts_and_the_audit_log_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTPULSE_DATA_DIR", str(tmp_path / "county"))
     shell = CliRunner()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests.api.county_fixtures import (
 from tests.api.postgres import new_database, postgres_server
 from tests.county_process import CountyProcess, county_process
 from tests.servers_influx import Influx1, influx_1
+from tests.waiting import until
 
 WAIT_S = 40.0
 Digests = dict[tuple[str, int], str]
@@ -78,7 +79,7 @@ class Pair:
             found[:] = [i for i in alive if (await self.metrics(i))["plantpulse_on_duty"]]
             return len(found) == 1
 
-        await until(one)
+        await until(one, WAIT_S)
         return found[0]
 
     async def applied(self, process: int) -> None:
@@ -89,7 +90,7 @@ class Pair:
             reached = now.get("plantpulse_store_applied_position") == now["plantpulse_journal_position"]
             return reached and now["plantpulse_days_dirty"] == 0
 
-        await until(done)
+        await until(done, WAIT_S)
 
     def digests(self) -> Digests:
         return day_digests(self.folder, register_url=self.register_url)
@@ -99,12 +100,6 @@ def day_digests(folder: Path, **more: Any) -> Digests:
     with register_of(settings_for(folder, **more)) as engine, engine.connect() as connection:
         rows = connection.execute(select(DeviceDay.gateway, DeviceDay.day, DeviceDay.digest)).all()
     return {(gateway, day): digest for gateway, day, digest in rows}
-
-
-async def until(done: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not await done():  # noqa: ASYNC110 (other processes tell)
-            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -219,7 +214,7 @@ async def _presence_is_shared(pair: Pair, first: int) -> None:
     async def announced() -> bool:
         return (await asset())["announced"] == "示例 M-9 SN-77"
 
-    await until(announced)
+    await until(announced, WAIT_S)
 
 
 @pytest.mark.long
@@ -242,4 +237,4 @@ async def test_a_cloned_card_is_noticed_though_each_copy_speaks_to_a_process_of_
         async def both_show_it() -> bool:
             return await alarms() == {True}
 
-        await until(both_show_it)
+        await until(both_show_it, WAIT_S)

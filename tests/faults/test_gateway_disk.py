@@ -62,7 +62,7 @@ from gateway.page.config import OFF, PageConfig
 from collectors.entries import DeviceEntry
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.scripted import ScriptedCollector, steady
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 folder = Path(sys.argv[1])
 (folder / "credential").write_text(CREDENTIAL)

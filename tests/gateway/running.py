@@ -14,7 +14,7 @@ from gateway import links, runner
 from gateway.config import PlantConfig
 from gateway.links import Link
 from gateway.runner import Gateway, Options
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from simulators.ledger import Ledger
 from simulators.modbus_server import ModbusStation
 from simulators.physics import Machine
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 CASES = Path(__file__).parent / "cases"
 ROOT = Path(__file__).parents[2]

@@ -35,8 +35,8 @@ from gateway.wire import DeviceRef
 from simulators.broker import Mosquitto
 from tests.api.county_fixtures import CountyUnderTest, HandClock, minutes, served_county
 from tests.connect_proxy import ConnectProxy
-from tests.gateway.test_uplink import until
 from tests.private_ca import PrivateCa, ServerTls, TlsPort
+from tests.waiting import until
 
 NS = 1_000_000_000
 

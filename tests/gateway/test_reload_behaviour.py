@@ -35,7 +35,7 @@ from tests.collectors.opcua.plants import serving
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 UNITS = ("moulding-1", "meter-main", "meter-lathe")
 

@@ -22,7 +22,7 @@ from simulators.scenario import load as load_scenario
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.outputs.plants import is_accounted_for, mqtt_output, sending
 from tests.gateway.running import gateway_of
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 UNPLUGGED = ("cnc-1", "moulding-1", "edm-1", "asm-1")
 """A machine of OPC UA, Modbus, JSON over MQTT, and Sparkplug."""

@@ -22,7 +22,7 @@ from metrics.record import Flag
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 
@@ -73,6 +73,25 @@ async def test_from_a_machine_to_the_county(
     assert summary["connected_devices"] == 1
     assert summary["shed"] == {}
     assert summary["troubles"] == []
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "line\nbreak"], ids=["too long", "not printable"])
+async def test_a_device_whose_name_the_county_cannot_take_is_told_and_keeps_nobody_else_waiting(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def both(clock: Clock) -> list[ScriptedCollector]:
+        strange = ScriptedCollector(steady(), clock, device_id=f"cell/{name}")
+        return [*one(clock), strange]
+
+    config = plant(county.url, "m-1", "cell")
+    async with running(config, monkeypatch, both, close_short=True) as (gateway, (_, strange), _):
+        await until(lambda: gateway.intake.samples["modbus"] >= 20 and strange.read_batches >= 5)
+        (trouble,) = [t for t in gateway.troubles.listed() if t.code == "device_id_unusable"]
+        assert (trouble.subject, bool(trouble.next_zh), bool(trouble.next_en)) == ("cell/name", True, True)
+        assert gateway.windows.shed["device_refused"] == 1
+        assert gateway.windows.shed["unknown_device"] > 0, "what is not counted is counted as such"
+    assert county.total("m-1", "good") > 0
+    assert {device for device, _, _ in county.rows} == {"m-1", "cell"}
 
 
 async def test_the_run_ends_by_itself_after_its_seconds(

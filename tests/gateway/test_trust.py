@@ -18,7 +18,7 @@ from simulators.opcua_server import OpcuaMachines
 from simulators.physics import Machine
 from tests.gateway.county_stub import CREDENTIAL
 from tests.gateway.test_cli import ROOT, invoke, invoke_beside
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 PATIENCE_S = 40.0
 

@@ -16,6 +16,7 @@ from gateway.uplink import Uplink
 from gateway.wire import DevicePresence, Ingest, Missing, decode
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.test_outbox import announcement, batch
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 POISON = 666_666
@@ -71,15 +72,6 @@ async def running(work: Any) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], Any], timeout_s: float = 30) -> None:
-    async with asyncio.timeout(timeout_s):
-        while True:
-            found = condition()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_announcements_go_before_the_records_that_name_them(

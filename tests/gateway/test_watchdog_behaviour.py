@@ -18,7 +18,7 @@ from gateway.watchdog import Progress, Watchdog
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 

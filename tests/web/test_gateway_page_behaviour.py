@@ -20,7 +20,7 @@ from gateway.page.config import PageConfig
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 from tests.web.portal import WEB, Walk
 
 PASSWORD = "a-long-example"

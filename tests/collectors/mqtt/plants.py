@@ -24,6 +24,7 @@ from simulators.ledger import Ledger
 from simulators.mqtt_machine import JsonMachine
 from simulators.physics import Machine
 from simulators.sparkplug_node import SparkplugNode
+from tests.waiting import until
 
 PERIOD_S = 0.1
 SMALL_INBOX = 60
@@ -70,13 +71,6 @@ def sparkplug_host(*entries: MqttEntry, inbox: Inbox | None = None, pause_s: flo
 def published_by_us(broker: Mosquitto) -> list[str]:
     """Topics of everything that a gateway has published, from the broker's log."""
     return [found[2] for found in _OURS.finditer(broker.log_path.read_text(encoding="utf-8", errors="replace"))]
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    """Wait for a condition outside of the collector."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - another process's log cannot set an event
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

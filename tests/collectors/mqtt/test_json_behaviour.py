@@ -22,8 +22,9 @@ from simulators.broker import Mosquitto
 from simulators.ledger import Ledger
 from simulators.mqtt_client import MachineClient
 from simulators.mqtt_machine import JsonMachine
-from tests.collectors.mqtt.plants import json_collector, json_entry, machine, published_by_us, scripted_broker, until
+from tests.collectors.mqtt.plants import json_collector, json_entry, machine, published_by_us, scripted_broker
 from tests.contract.collector_contract import Watch
+from tests.waiting import until
 
 TOPIC = "plant/edm-1/status"
 

@@ -17,7 +17,8 @@ from simulators.ledger import Ledger
 from simulators.mqtt_client import MachineClient
 from simulators.mqtt_machine import JsonMachine
 from simulators.sparkplug_node import SparkplugNode
-from tests.collectors.mqtt.plants import json_entry, machine, node_entry, published_by_us, until
+from tests.collectors.mqtt.plants import json_entry, machine, node_entry, published_by_us
+from tests.waiting import until
 
 PERIOD_S = 0.1
 

@@ -14,8 +14,9 @@ from collectors.mqtt.session import SessionMemory
 from simulators.broker import Mosquitto
 from simulators.mqtt_client import MachineClient
 from simulators.sparkplug_schema import DataType, Metric, encode
-from tests.collectors.mqtt.plants import json_collector, json_entry, node_entry, scripted_broker, sparkplug_host, until
+from tests.collectors.mqtt.plants import json_collector, json_entry, node_entry, scripted_broker, sparkplug_host
 from tests.contract.collector_contract import Log, Watch
+from tests.waiting import until
 
 TOPIC = "plant/edm-1/status"
 START_MS = 1_795_460_000_000

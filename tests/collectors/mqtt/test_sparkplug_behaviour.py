@@ -17,8 +17,9 @@ from simulators.ledger import Ledger
 from simulators.mqtt_client import MachineClient
 from simulators.sparkplug_node import REBIRTH, SparkplugNode
 from simulators.sparkplug_schema import DataType, Metric, decode
-from tests.collectors.mqtt.plants import machine, node_entry, published_by_us, sparkplug_host, until
+from tests.collectors.mqtt.plants import machine, node_entry, published_by_us, sparkplug_host
 from tests.contract.collector_contract import Log, Watch
+from tests.waiting import until
 
 ONE, TWO = "assembly/asm-1", "assembly/asm-2"
 

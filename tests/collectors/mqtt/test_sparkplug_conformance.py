@@ -22,8 +22,9 @@ from simulators.ledger import Ledger
 from simulators.mqtt_client import MachineClient
 from simulators.sparkplug_node import SparkplugNode
 from simulators.sparkplug_schema import decode
-from tests.collectors.mqtt.plants import json_entry, machine, node_entry, published_by_us, sparkplug_host, until
+from tests.collectors.mqtt.plants import json_entry, machine, node_entry, published_by_us, sparkplug_host
 from tests.contract.collector_contract import Watch
+from tests.waiting import until
 
 TABLE = Path(__file__).parents[3] / "docs" / "developers" / "sparkplug.md"
 STATE = "spBv1.0/STATE/county-1"

@@ -112,13 +112,6 @@ async def plain_server(
         await stop_server(server)
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells of; fails after PATIENCE_S."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - a server in the library's hands has no event to wait for
-            await asyncio.sleep(0.02)
-
-
 class Seen:
     """What a collector has handed over so far."""
 

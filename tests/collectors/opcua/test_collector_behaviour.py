@@ -19,7 +19,6 @@ from tests.collectors.opcua.plants import (
     VENDOR_NAMESPACES,
     collector,
     entry,
-    eventually,
     fast_clock,
     machine,
     profile,
@@ -27,6 +26,7 @@ from tests.collectors.opcua.plants import (
     watching,
 )
 from tests.collectors.opcua.relay import cuttable
+from tests.waiting import until
 
 CNC_1, CNC_2, ROBOT = "cell/urn:test:cnc-1", "cell/urn:test:cnc-2", "cell/urn:test:robot-1"
 
@@ -233,7 +233,7 @@ async def test_a_reader_that_stalls_loses_the_oldest_and_is_told_how_many() -> N
         await seen.until(lambda s: "cell" in s.samples)
         before = seen.latest("cell", "energy_import")
         seen.forget()
-        await eventually(lambda: taken.has_shed)
+        await until(lambda: taken.has_shed)
         await seen.until(lambda s: bool(s.shed))
         assert seen.shed["inbox_full"] > 0
         assert sum(len(s) for s in seen.samples["cell"]) <= 12
@@ -247,7 +247,7 @@ async def test_no_session_is_left_behind_on_the_server() -> None:
             await taken.connect()
             await taken.read()
             await taken.close()
-        await eventually(lambda: plant.sessions == 0)
+        await until(lambda: plant.sessions == 0)
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])

@@ -13,9 +13,10 @@ from collectors.base import Collector
 from collectors.opcua.collector import OpcuaCollector
 from simulators.opcua_security import Security
 from simulators.opcua_server import OpcuaMachines
-from tests.collectors.opcua.plants import collector, eventually, machine, serving
+from tests.collectors.opcua.plants import collector, machine, serving
 from tests.collectors.opcua.secured import EVERYTHING, approve, collector_of
 from tests.contract.collector_contract import CollectorContract, Plant
+from tests.waiting import until
 
 _FEW_ROWS = 60
 
@@ -53,7 +54,7 @@ class OpcuaPlant(Plant):
     async def overload(self, collector: Collector) -> None:
         assert isinstance(collector, OpcuaCollector)
         source = collector
-        await eventually(lambda: source.has_shed)
+        await until(lambda: source.has_shed)
 
     def writes(self) -> int:
         return self._server.orders

@@ -23,7 +23,6 @@ from tests.collectors.opcua.plants import (
     VENDOR_NAMESPACES,
     Seen,
     collector,
-    eventually,
     machine,
     profile,
     serving,
@@ -31,6 +30,7 @@ from tests.collectors.opcua.plants import (
 )
 from tests.collectors.opcua.relay import Relay, cuttable
 from tests.collectors.opcua.secured import EVERYTHING, PASSWORD, USER, approve, collector_of, entry_of, secured
+from tests.waiting import until
 
 
 def served_since(ledger: Ledger, first: float) -> list[float]:
@@ -46,7 +46,7 @@ async def swallow_one(plant: OpcuaMachines, relay: Relay) -> None:
     """Let the server say something that does not arrive: it believes that it was heard."""
     before = plant.subscriptions.published
     relay.mute = True
-    await eventually(lambda: plant.subscriptions.published > before)
+    await until(lambda: plant.subscriptions.published > before)
 
 
 async def cut_for(plant: OpcuaMachines, relay: Relay, seen: Seen, seconds: float) -> list[LinkError]:
@@ -186,7 +186,7 @@ async def test_a_server_that_is_silent_for_good_gets_a_new_session_in_the_end() 
             plant.faults.is_silent = False
             seen.forget()
             await seen.until(lambda s: (p := s.latest_proof("cell")) is not None and p.lasts_s > 0)
-            await eventually(lambda: plant.sessions == 1)
+            await until(lambda: plant.sessions == 1)
 
 
 async def test_a_publication_that_did_not_arrive_is_asked_for_again() -> None:
@@ -194,7 +194,7 @@ async def test_a_publication_that_did_not_arrive_is_asked_for_again() -> None:
     async with serving(source, ledger=ledger) as plant, watching(collector(plant.address)) as seen:
         await seen.until(lambda s: "cell" in s.devices and len(read(s)) >= 2)
         plant.faults.swallows = 2
-        await eventually(lambda: plant.subscriptions.republished == 2)
+        await until(lambda: plant.subscriptions.republished == 2)
         source.hold()
         last = int(source.energy_kwh * 1000) / 1000
         await seen.until(lambda s: s.latest("cell", "energy_import") == last)
@@ -229,7 +229,7 @@ async def test_a_subscription_that_nobody_reads_is_given_back() -> None:
             request.Parameters.RequestedLifetimeCount = 600
             await taken._session.client.uaclient._send_request(request)
             assert len(plant.subscriptions.subscriptions) == 2
-            await eventually(lambda: len(plant.subscriptions.subscriptions) == 1)
+            await until(lambda: len(plant.subscriptions.subscriptions) == 1)
             seen.forget()
             await seen.until(lambda s: "cell" in s.samples)
 
@@ -263,9 +263,9 @@ async def _many_lost_links(plant: OpcuaMachines, relay: Relay, times: int) -> No
                     await seen.until(lambda s: False)
             seen.forget()
             assert plant.sessions <= 2
-    await eventually(lambda: plant.sessions == 0)
-    await eventually(lambda: len(plant.subscriptions.items) == 0)
-    await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before + 2)
+    await until(lambda: plant.sessions == 0)
+    await until(lambda: len(plant.subscriptions.items) == 0)
+    await until(lambda: len(asyncio.all_tasks()) <= tasks_before + 2)
 
 
 async def test_an_encrypted_session_with_a_login_is_taken_up_again_without_another_one(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ async def test_a_session_that_could_not_be_used_is_taken_up_by_the_next_attempt(
         taken = collector(relay.address)
         plant.faults.answers_after_s = 0.5  # what it offers is asked for between the session and the subscription
         opening = asyncio.ensure_future(taken.connect())
-        await eventually(lambda: plant.sessions == 1)
+        await until(lambda: plant.sessions == 1)
         relay.drop()
         with pytest.raises(LinkError):
             await opening

@@ -20,7 +20,6 @@ from tests.collectors.opcua.plants import (
     Seen,
     collector,
     entry,
-    eventually,
     fast_clock,
     machine,
     plain_server,
@@ -28,6 +27,7 @@ from tests.collectors.opcua.plants import (
     serving,
     watching,
 )
+from tests.waiting import until
 
 PLC: Final = "urn:plantpulse:simulator:opcua"
 
@@ -280,7 +280,7 @@ async def test_a_named_node_that_appears_later_is_found_without_a_new_session() 
             await seen.until(lambda s: tags_read(s) == {0, 1} and s.latest("cell", "v") == 4.0)
             assert seen.latest("cell", "later") == 5.0
             assert len(server.iserver.sessions_asked_at_s) == 1
-            await eventually(lambda: len(server.iserver.subscription_service.items) == 2)
+            await until(lambda: len(server.iserver.subscription_service.items) == 2)
 
 
 # Polling ----------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from gateway.config import PlantConfig, load
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.outputs.plants import influx_output, one_machine, sending
 from tests.gateway.running import gateway_of
-from tests.gateway.test_uplink import until
 from tests.servers_influx import INFLUX_2, AnsweringServer, Reply
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 RUN_AND_LIST = """

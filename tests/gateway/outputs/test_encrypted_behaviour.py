@@ -27,9 +27,9 @@ from tests.gateway.outputs.plants import (
     told,
 )
 from tests.gateway.running import gateway_of
-from tests.gateway.test_uplink import until
 from tests.private_ca import PrivateCa, ServerTls
 from tests.servers_influx import Influx1
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 

@@ -34,8 +34,8 @@ from tests.gateway.outputs.plants import (
 )
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, device, steady
-from tests.gateway.test_uplink import until
 from tests.servers_influx import INFLUX_2, AnsweringServer, Influx1, Reply
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 DISK_FULL = Reply(500, '{"error":"engine: error writing WAL entry: write /wal/_00001.wal: no space left on device"}')

@@ -34,7 +34,7 @@ from tests.gateway.outputs.plants import (
 )
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector
-from tests.gateway.test_uplink import until
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 PASSWORD = "an-example"
