@@ -15,6 +15,7 @@ from collectors.model import Clock, Trouble
 from gateway.access import RETRY_REFUSED_S, Access
 from gateway.clock import EARLIEST_NS, NS_PER_S
 from gateway.config import UplinkConfig
+from gateway.failing import Failing, Step
 from gateway.last_sent import LastSent
 from gateway.outbox import Depth, OutboxThread, Pending
 from gateway.troubles import Troubles
@@ -56,9 +57,6 @@ ANNOUNCE_AGAIN_S: Final = 60.0
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 TOO_LARGE: Final = 413
 _REFUSALS: Final = frozenset({400, 415, 422})
-_MAX_FAILURES: Final = 1000
-_FAILS_ALWAYS: Final = 3
-"""A batch at which the county fails (500) this often, while it takes others, is taken as refused."""
 
 A = TypeVar("A", IngestAnswer, Accepted)
 
@@ -111,9 +109,7 @@ class Uplink:
         self.held_rows = 0
         self.poisoned = 0
         """Rows set aside since the start."""
-        self._failures: dict[int, tuple[int, int]] = {}
-        """By a batch's ordinal: how often the county failed at it, and `_taken` when it first did."""
-        self._taken = 0
+        self._failing = Failing()
         self.conflicts = 0
         self.resent = 0
         self.last_contact_ns = 0
@@ -222,12 +218,10 @@ class Uplink:
             await self._refuse(batch, str(error))
             return True
         except _LaterError as later:
-            if not later.failed or not self._fails_always(batch):
-                raise
-            await self._refuse(batch, str(later))
-            return True
-        self._failures.pop(batch.ordinal, None)
-        self._taken += 1
+            if later.failed and await self._goes_on_without(batch, str(later)):
+                return True
+            raise
+        self._failing.taken(batch.ordinal)
         await self._settle(batch, answer)
         self.depth = await self._outbox.call(outbox.depth)
         return True
@@ -243,22 +237,27 @@ class Uplink:
             raise _LaterError(time_not_known(self._config.url))
         await self.dated.wait()
 
-    def _fails_always(self, batch: Pending) -> bool:
-        """Whether the county fails at this batch alone: again and again, while it takes others."""
-        if len(self._failures) > _MAX_FAILURES:
-            self._failures.clear()
-        times, taken = self._failures.get(batch.ordinal, (0, self._taken))
-        self._failures[batch.ordinal] = (times + 1, taken)
-        if times + 1 < (1 if batch.suspect_ns else _FAILS_ALWAYS) or taken == self._taken:
-            return False
-        del self._failures[batch.ordinal]
-        return True
+    async def _goes_on_without(self, batch: Pending, reason: str) -> bool:
+        """The county failed at a batch: whether there is something else to do at once than to wait."""
+        now_ns = self._clock()
+        step = self._failing.failed(batch, now_ns)
+        if step is Step.REFUSED:
+            await self._refuse(batch, reason, self._failing.suspected_ns(batch) or now_ns)
+        elif step is Step.PERHAPS:
+            if not await self._outbox.call(self._outbox.outbox.halve_alone, batch.ordinal, max(now_ns, 1)):
+                return False
+            self._failing.halved(batch, max(now_ns, 1))
+        return step is not Step.LATER
 
-    async def _refuse(self, batch: Pending, reason: str) -> None:
-        rows = await self._outbox.call(self._outbox.outbox.refuse, batch.ordinal, self._clock(), reason[:500])
+    async def _refuse(self, batch: Pending, reason: str, since_ns: int | None = None) -> None:
+        now_ns = max(self._clock(), 1)
+        refuse = self._outbox.outbox.refuse
+        rows = await self._outbox.call(refuse, batch.ordinal, now_ns, reason[:500], since_ns)
         if rows:
             self.poisoned += rows
             self._report_poison(f"{batch.epoch}/{batch.sequence}", reason)
+        else:
+            self._failing.halved(batch, now_ns)
         self.depth = await self._outbox.call(self._outbox.outbox.depth)
 
     async def _settle(self, batch: Pending, answer: IngestAnswer) -> None:

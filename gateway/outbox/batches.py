@@ -15,7 +15,10 @@ SELECT ordinal, epoch, sequence, rows, created_ns, body, settled_ns FROM batches
 WHERE ordinal = ({ordinal})
 """
 _NEWEST_TRUSTED: Final = "SELECT max(ordinal) FROM batches WHERE state = 0 AND settled_ns = 0"
-_OLDEST_REFUSED: Final = "SELECT min(ordinal) FROM batches INDEXED BY refused WHERE state = 0 AND settled_ns != 0"
+_REFUSED_AFTER: Final = (
+    "SELECT min(ordinal) FROM batches INDEXED BY refused WHERE state = 0 AND settled_ns != 0 AND ordinal > {after}"
+)
+_OLDEST: Final = "SELECT min(ordinal) FROM batches WHERE state = 0"
 
 
 class BatchState(IntEnum):
@@ -77,6 +80,8 @@ class Batches:
         self._db = db
         self.bytes = 0
         """Of all bodies."""
+        self._tried_ordinal = 0
+        """The refused one that was given out last."""
 
     def measure(self) -> None:
         """Read every body's length: damage shows now."""
@@ -129,13 +134,24 @@ class Batches:
             self.bytes -= freed
 
     def next_unsent(self, newest: bool) -> Pending | None:
-        """The newest batch that is not confirmed; or what is left of a refused one, else the oldest."""
-        preferred = _NEWEST_TRUSTED if newest else _OLDEST_REFUSED
-        row = self._db.execute(_PENDING.format(ordinal=preferred)).fetchone()
-        if row is None:
-            otherwise = "SELECT min(ordinal) FROM batches WHERE state = 0"
-            row = self._db.execute(_PENDING.format(ordinal=otherwise)).fetchone()
-        return None if row is None else Pending(*row)
+        """The newest batch that is not confirmed; or the next of what is left of refused ones, in turns, else the
+        oldest."""
+        refused = [_REFUSED_AFTER.format(after=after) for after in (self._tried_ordinal, 0)]
+        for ordinal in (*([_NEWEST_TRUSTED] if newest else []), *refused, _OLDEST):
+            row = self._db.execute(_PENDING.format(ordinal=ordinal)).fetchone()
+            if row is not None:
+                found = Pending(*row)
+                if found.suspect_ns:
+                    self._tried_ordinal = found.ordinal
+                return found
+        return None
+
+    def waiting_of_each_kind(self) -> tuple[int, int]:
+        """How many batches wait that were never refused, and how many that were."""
+        row: tuple[int, int] = self._db.execute(
+            "SELECT coalesce(sum(settled_ns = 0), 0), coalesce(sum(settled_ns != 0), 0) FROM batches WHERE state = 0"
+        ).fetchone()
+        return row
 
     def settle(self, ordinal: int, state: BatchState, now_ns: int, reason: str = "") -> None:
         """A batch waits no longer."""

@@ -43,7 +43,7 @@ class Limits:
     keep_s: int = 14 * DAY_S
     """Confirmed batches are kept for so long."""
     unsent_s: int = 400 * DAY_S
-    """Unsent batches older than this are dropped, each leaving a gap."""
+    """Unsent batches older than this are dropped, each leaving a gap; those set aside are kept as long."""
     reserve_bytes: int = 0
     """Free space left on the disk: where there is less, batches go as they do at the limit."""
     free_bytes: Callable[[Path], int] = free_bytes_of
@@ -66,7 +66,8 @@ class Keeper:
         `held_before`: bytes of batches when it began.
         """
         batches, limits = self._batches, self._limits
-        batches.delete_where("state != 0 AND settled_ns < ?", (now_ns - limits.keep_s * NS_PER_S,))
+        for state, keep_s in ((BatchState.ACKED, limits.keep_s), (BatchState.POISONED, limits.unsent_s)):
+            batches.delete_where("state = ? AND settled_ns < ?", (state, now_ns - keep_s * NS_PER_S))
         for (ordinal,) in self._db.execute(
             "SELECT ordinal FROM batches WHERE state = 0 AND created_ns < ? ORDER BY ordinal LIMIT 100",
             (now_ns - limits.unsent_s * NS_PER_S,),

@@ -29,6 +29,8 @@ from metrics.record import Records
 
 SUSPECT_NS: Final = 45 * NS_PER_S
 """A refused batch is halved for this long; what is still refused then is set aside as it is."""
+MAX_UNPROVEN_PIECES: Final = 64
+"""A batch at which the county fails is cut into so many while nothing shows that the county takes others."""
 _MAX_NOTED: Final = 100_000
 _MAX_PAST_EPOCHS: Final = 50
 
@@ -192,26 +194,39 @@ class Outbox:
         """The county has journalled this batch."""
         self.batches.settle(ordinal, BatchState.ACKED, now_ns)
 
-    def refuse(self, ordinal: int, now_ns: int, reason: str) -> int:
+    def refuse(self, ordinal: int, now_ns: int, reason: str, since_ns: int | None = None) -> int:
         """The county will never take this batch as it is: find the rows that are to blame.
 
-        It is halved, and its halves are sent under numbers of their own; a single row, or what is still
-        refused after 45 s, is set aside, kept to look at, and told as a gap. Returns how many rows were
-        set aside.
+        It is halved, and its halves are sent under numbers of their own; a single row, or what is still refused 45 s
+        after `since_ns` (None: after it was first refused), is set aside, kept to look at, and told as a gap. Returns
+        how many rows were set aside.
         """
         body, suspect_ns = self.batches.body(ordinal)
         message = decode(body, Ingest)
+        since_ns = suspect_ns if since_ns is None else since_ns
         with self.db.transaction():
-            last = message.rows <= 1 and not message.gaps
-            if last or (suspect_ns and now_ns - suspect_ns > SUSPECT_NS):
+            if _is_single(message) or (since_ns and now_ns - since_ns > SUSPECT_NS):
                 self._keeper.note_lost(message, "set aside: refused by the county")
                 self.batches.settle(ordinal, BatchState.POISONED, now_ns, reason)
                 return message.rows
-            self._halve(message, suspect_ns or max(now_ns, 1))
-            self.batches.delete_where("ordinal = ?", (ordinal,))
+            self._halve(ordinal, message, suspect_ns or max(now_ns, 1))
         return 0
 
-    def _halve(self, message: Ingest, suspect_ns: int) -> None:
+    def halve_alone(self, ordinal: int, now_ns: int) -> bool:
+        """Halve a batch that may be to blame, where no other one waits whose sending could show whether it is.
+
+        Whether it was halved: no row is halved, nor what is in many pieces already.
+        """
+        body, suspect_ns = self.batches.body(ordinal)
+        message = decode(body, Ingest)
+        trusted, pieces = self.batches.waiting_of_each_kind()
+        if _is_single(message) or trusted > (0 if suspect_ns else 1) or pieces >= MAX_UNPROVEN_PIECES:
+            return False
+        with self.db.transaction():
+            self._halve(ordinal, message, suspect_ns or now_ns)
+        return True
+
+    def _halve(self, ordinal: int, message: Ingest, suspect_ns: int) -> None:
         """Two batches in the place of one; a gap without rows says that its number will never come.
 
         Gaps wait for a batch that is not suspected: they may be what was refused.
@@ -229,6 +244,7 @@ class Outbox:
             devices = [message.devices[i] for i in used.tolist()]
             batch = ingest_message(self.gateway, epoch, sequence, devices, half, previous=previous)
             self.batches.add(batch, suspect_ns, suspect_ns)
+        self.batches.delete_where("ordinal = ?", (ordinal,))
 
     def open_epoch(self) -> int:
         """Number everything that is not confirmed anew, under a new epoch; returns the epoch.
@@ -277,3 +293,8 @@ class Outbox:
     def depth(self) -> Depth:
         """How much is held and waits."""
         return self.batches.depth()
+
+
+def _is_single(message: Ingest) -> bool:
+    """Whether a batch cannot be halved."""
+    return message.rows <= 1 and not message.gaps

@@ -11,9 +11,11 @@ from aiohttp import web
 
 from gateway.config import PlantConfig
 from gateway.outbox import Outbox, OutboxThread
+from gateway.outbox.store import MAX_UNPROVEN_PIECES
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.wire import DevicePresence, Ingest, Missing, decode
+from metrics.record import DAY_S
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.test_outbox import announcement, batch
 from tests.waiting import until
@@ -28,12 +30,13 @@ class Rig:
     def __init__(self, config: PlantConfig, folder: Path) -> None:
         self.thread = OutboxThread(Outbox(folder / "outbox.sqlite3", "g-1"))
         self.troubles = Troubles()
+        self.now_ns: Callable[[], int] = lambda: 1_000
         self.devices = [DevicePresence("m-1", True, "running", 1, 2)]
         self.uplink = Uplink(
             config.uplink,
             "g-1",
             self.thread,
-            lambda: 1_000,
+            lambda: self.now_ns(),
             self.troubles,
             presence=lambda: self.devices,
             shed=lambda: {"late": 3},
@@ -162,6 +165,80 @@ async def test_a_row_that_the_county_cannot_take_is_found_and_set_aside_and_the_
         assert [(gap.devices, gap.rows) for gap in gaps if gap.rows] == [(["m-137"], 1)]
         numbers = {message.sequence for message in county.messages} | {gap.sequence for gap in gaps}
         assert numbers == set(range(1, max(numbers) + 1))
+
+
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RETRY_FIRST_S", "RETRY_MOST_S"):
+        monkeypatch.setattr(f"gateway.uplink.{name}", 0.002)
+
+
+@pytest.mark.parametrize("poisoned", [{137}, {0}, {299}, {3, 4}, {10, 150, 290}], ids=str)
+async def test_rows_at_which_the_county_fails_are_found_also_where_nothing_else_waits(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poisoned: set[int]
+) -> None:
+    quick(monkeypatch)
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.poison = lambda records: 500 if (records.quantity == POISON).any() else 0
+        refs, records = batch(2, rows=300)
+        records.quantity[sorted(poisoned)] = POISON
+        await rig.thread.call(rig.thread.outbox.commit, [(refs, records)], b"c", 1)
+        async with running(rig.uplink.run_ingest()):
+            await until(lambda: len(county.rows) == 300 - len(poisoned))
+            await rig.commit(3)  # the next window shows that the county takes what is not to blame
+            await until(lambda: _drained(rig))
+        assert rig.uplink.poisoned == len(poisoned)
+        depth = await rig.thread.call(rig.thread.outbox.depth)
+        assert {found.rows for found in depth.set_aside} == {1}
+        assert county.doubled == []
+        assert {f"m-{i}" for i in range(300)} - {d for d, start, _ in county.rows if start == 120} == {
+            f"m-{i}" for i in poisoned
+        }
+
+
+async def test_while_the_county_fails_at_everything_a_batch_is_cut_into_few_pieces_and_nothing_is_set_aside(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.poison = lambda records: 500
+        refs, records = batch(2, rows=300)
+        records.quantity[99] = POISON
+        await rig.thread.call(rig.thread.outbox.commit, [(refs, records)], b"c", 1)
+        async with running(rig.uplink.run_ingest()):
+            await county.until(lambda: county.requests["ingest"] >= 600)
+            await rig.commit(3, 4, 5)
+            asked = county.requests["ingest"]
+            await county.until(lambda: county.requests["ingest"] >= asked + 100)
+            assert await rig.unsent() <= MAX_UNPROVEN_PIECES + 3
+            assert rig.uplink.poisoned == 0
+            rig.now_ns = lambda: DAY_S * 10**9  # how long that lasted is no reason to give anything up
+            county.poison = lambda records: 500 if (records.quantity == POISON).any() else 0
+            await until(lambda: rig.uplink.poisoned)
+            await rig.commit(6)
+            await until(lambda: _drained(rig))
+        assert rig.uplink.poisoned == 1
+        assert county.doubled == []
+        assert len(county.rows) == 299 + 4 * 2
+
+
+async def test_a_batch_of_which_the_county_takes_no_row_keeps_nothing_waiting(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.poison = lambda records: 500 if (records.quantity == POISON).any() else 0
+        refs, records = batch(2, rows=40)
+        records.quantity[:] = POISON
+        await rig.thread.call(rig.thread.outbox.commit, [(refs, records)], b"c", 1)
+        async with running(rig.uplink.run_ingest()):
+            for start in range(3, 200):
+                await rig.commit(start)
+                await until(lambda: has_row(county, start))  # noqa: B023 (awaited at once)
+                if rig.uplink.poisoned == 40:
+                    break
+            await until(lambda: _drained(rig))
+        assert rig.uplink.poisoned == 40
+        assert county.doubled == []
 
 
 async def test_a_county_that_fails_at_everything_gets_everything_later(

@@ -1,0 +1,85 @@
+"""Whose fault it is when the county fails (500): that of a batch, or its own.
+
+Only what the county takes meanwhile tells them apart. A batch at which it fails again and again is halved, for that
+loses nothing; set aside is only a row at which it fails while it takes others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from gateway.outbox import Pending
+
+FAILS_ALWAYS: Final = 3
+"""A batch at which the county failed this often is taken as refused, if it takes others."""
+_MAX_KNOWN: Final = 1000
+
+
+class Step(Enum):
+    """What to do after the county failed at a batch."""
+
+    LATER = auto()
+    """Wait, then try what is due."""
+    OTHER = auto()
+    """Try the next one at once: this half failed for the first time, and the other may not."""
+    PERHAPS = auto()
+    """Nothing shows that the county works: halve it where nothing else could show it, and set nothing aside."""
+    REFUSED = auto()
+    """The county takes others: it is to blame."""
+
+
+@dataclass(slots=True)
+class _Family:
+    """The pieces of one batch that was halved."""
+
+    taken: int
+    """What the county had taken when one of them was halved last."""
+    proven_ns: int = 0
+    """Since when the batch is known to be to blame, 0: it is not."""
+
+
+class Failing:
+    """Counts failures, in memory only: after a restart it is found out again."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._failures: dict[int, tuple[int, int]] = {}
+        """By a batch's ordinal: how often the county failed at it, and `_taken` from which others count."""
+        self._families: dict[int, _Family] = {}
+        """By the instant at which the whole batch came under suspicion."""
+
+    def taken(self, ordinal: int) -> None:
+        """The county has taken a batch."""
+        self._failures.pop(ordinal, None)
+        self._taken += 1
+
+    def failed(self, batch: Pending, now_ns: int) -> Step:
+        """The county failed at a batch."""
+        if max(len(self._failures), len(self._families)) > _MAX_KNOWN:
+            self._failures.clear()
+            self._families.clear()
+        family = self._families.get(batch.suspect_ns) if batch.suspect_ns else None
+        times, since = self._failures.get(batch.ordinal, (0, self._taken if family is None else family.taken))
+        times += 1
+        self._failures[batch.ordinal] = times, since
+        is_half, is_proven = bool(batch.suspect_ns), self._taken > since
+        if is_proven and family is not None and not family.proven_ns:
+            family.proven_ns = now_ns
+        if is_proven and times >= (1 if is_half and batch.rows > 1 else FAILS_ALWAYS):
+            return Step.REFUSED
+        if is_half and times == 1:
+            return Step.OTHER
+        return Step.PERHAPS if times >= FAILS_ALWAYS else Step.LATER
+
+    def suspected_ns(self, batch: Pending) -> int:
+        """Since when a batch, or the one it is a half of, is known to be to blame, 0: it is not yet."""
+        family = self._families.get(batch.suspect_ns)
+        return 0 if family is None else family.proven_ns
+
+    def halved(self, batch: Pending, now_ns: int) -> None:
+        """A batch was halved at `now_ns`: what the county takes from now on tells about its halves."""
+        self._failures.pop(batch.ordinal, None)
+        family = self._families.setdefault(batch.suspect_ns or now_ns, _Family(self._taken))
+        family.taken = self._taken
