@@ -12,6 +12,7 @@ DISK: Final = "outbox"
 FOLDER: Final = "outbox/folder"
 ROOM: Final = "outbox/room"
 DAMAGE: Final = "outbox/damage"
+CHECKPOINT: Final = "outbox/checkpoint"
 FULL_SOON_DAYS: Final = 7
 
 
@@ -63,4 +64,19 @@ def damaged(found: Salvaged) -> Trouble:
         found.en,
         "请更换存储卡；把搁置的文件交给软件维护方查看。",
         "Replace the card; have the maintainers look at the file that was set aside.",
+    )
+
+
+def checkpoint_damaged(error: str, kept: str) -> Trouble:
+    """The last run's open windows and counters cannot be read. `kept`: the file that holds them, blank: none."""
+    return Trouble(
+        CHECKPOINT,
+        "checkpoint_damaged",
+        f"检查点无法读取（{error}）：未结束的窗口丢失，计数器从新读数开始；已写入的记录不受影响。"
+        + (f"原内容保存在 {kept}。" if kept else ""),
+        f"the checkpoint cannot be read ({error}): windows that were open are lost and counters start anew; records "
+        "that were written are not touched." + (f" What it held is kept as {kept}." if kept else ""),
+        "若刚换过程序版本，请换回原版本或升级；否则请更换存储卡，并把保存的文件交给软件维护方。",
+        "After a change of the program's version, go back or upgrade; else replace the card, and have the maintainers "
+        "look at the file that was kept.",
     )

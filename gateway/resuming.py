@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import structlog
 
-from gateway import checkpoint
+from collectors.model import Trouble
+from gateway import checkpoint, outbox_troubles
 from gateway.clock import NS_PER_S, TimeLine, boot_id
 from gateway.config import PlantConfig
 from gateway.dating import Dating
@@ -14,6 +18,8 @@ from gateway.outbox import Outbox
 from gateway.row import Row
 from gateway.windows import Windows
 
+MAX_DAMAGED: Final = 5
+_DAMAGED: Final = "checkpoint.damaged-"
 _log = structlog.get_logger("gateway")
 
 
@@ -32,18 +38,34 @@ class Resumed:
     """Where the windows with right dates end."""
     to_mark_s: int | None = None
     """Where it became unknown with this run: from that start on windows were made since the machine was switched on."""
+    trouble: Trouble | None = None
+    """What kept it from going on as it was."""
 
 
-def read_checkpoint(outbox: Outbox) -> checkpoint.SavedWindows | None:
-    """The last run's checkpoint. A damaged one is told in the log, and a new one begun."""
+def read_checkpoint(outbox: Outbox, folder: Path) -> tuple[checkpoint.SavedWindows | None, Trouble | None]:
+    """The last run's checkpoint. A damaged one is put into `folder` to be looked at, and told; a new one is begun."""
     blob = outbox.checkpoint()
     if blob is None:
-        return None
+        return None, None
     try:
-        return checkpoint.read(blob)
+        return checkpoint.read(blob), None
     except checkpoint.CheckpointError as error:
-        _log.error("checkpoint damaged: counters start anew", error=str(error))
-        return None
+        kept = ""
+        try:
+            kept = str(_keep_aside(blob, folder))
+        except OSError as failure:
+            _log.error("the damaged checkpoint cannot be kept", error=str(failure))
+        return None, outbox_troubles.checkpoint_damaged(str(error), kept)
+
+
+def _keep_aside(blob: bytes, folder: Path) -> Path:
+    """Put a damaged checkpoint into a file of its own, of which the latest are kept. Raises OSError."""
+    earlier = sorted(folder.glob(f"{_DAMAGED}*"))
+    for path in earlier[: max(0, len(earlier) - MAX_DAMAGED + 1)]:
+        path.unlink()
+    path = folder / f"{_DAMAGED}{time.time_ns():020}"
+    path.write_bytes(blob)
+    return path
 
 
 def go_on(
@@ -60,7 +82,7 @@ def go_on(
     clock, never before the last run's end. Where that clock is not known to be right, windows of the last run are
     closed where they stood, so that none holds both a time that is known and one that is not.
     """
-    saved, rows, mark = read_checkpoint(outbox), list[Row](), outbox.undated()
+    (saved, trouble), rows, mark = read_checkpoint(outbox, config.gateway.data_dir), list[Row](), outbox.undated()
     boot = boot_id() if boot is None else boot
     if dating.is_known:  # while the disk was waited for
         is_undated = False
@@ -91,6 +113,6 @@ def go_on(
     dated_until_s = 0 if saved is None else saved.closed_s
     since = (begins_s, dated_until_s) if mark is None else (mark.from_s, mark.dated_until_s)
     if not is_undated:
-        return Resumed(windows, rows, boot, *since)
+        return Resumed(windows, rows, boot, *since, trouble=trouble)
     windows.begin_undated(since_known=mark is None)
-    return Resumed(windows, rows, boot, *since, begins_s)
+    return Resumed(windows, rows, boot, *since, begins_s, trouble)

@@ -330,6 +330,8 @@ async def run(
         if left.batches:
             await thread.call(thread.outbox.adopt, left.batches, clock())
         gateway = gateway_over(thread, resumed, made, options or Options(), watchdog)
+        if resumed.trouble is not None:
+            gateway.troubles.report(resumed.trouble)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):

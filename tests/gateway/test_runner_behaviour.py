@@ -16,7 +16,7 @@ from collectors.model import Batch, Clock, ConfigError, LinkError, Trouble
 from gateway import clock_watch, runner
 from gateway.config import PlantConfig
 from gateway.links import Link
-from gateway.outbox import OutboxError
+from gateway.outbox import Outbox, OutboxError
 from gateway.runner import Gateway, Options
 from metrics.record import Flag
 from tests.gateway.county_stub import CountyStub
@@ -314,3 +314,25 @@ def test_link_errors_say_what_to_do_next() -> None:
     error = LinkError("unreachable", "连不上", "cannot be reached", "检查网线", "check the cable")
     trouble = error.trouble("x")
     assert (trouble.next_zh, trouble.next_en) == ("检查网线", "check the cable")
+
+
+async def test_a_damaged_checkpoint_is_kept_and_told_and_the_work_goes_on(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = plant(county.url)
+    folder = config.gateway.data_dir
+    for n in range(7):
+        outbox = Outbox(folder / "outbox.sqlite3", config.site)
+        outbox.save_checkpoint(b"damaged %d" % n)
+        outbox.close()
+        async with running(config, monkeypatch, one) as (gateway, (collector,), _):
+            await until(lambda: collector.acked)
+            (told,) = [t for t in gateway.troubles.listed() if t.code == "checkpoint_damaged"]
+        latest = max(folder.glob("checkpoint.damaged-*"))
+        assert latest.read_bytes() == b"damaged %d" % n
+        assert str(latest) in told.zh
+        assert str(latest) in told.en
+    assert len(list(folder.glob("checkpoint.damaged-*"))) == 5
+    async with running(config, monkeypatch, one) as (gateway, _, _):
+        await until(lambda: gateway.intake.samples["modbus"])
+        assert gateway.troubles.listed() == []
