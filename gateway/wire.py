@@ -42,6 +42,7 @@ _ZSTD_LEVEL: Final = 9  # small batches: 10 % fewer bytes than level 3 for micro
 _MAX_EPOCH: Final = (1 << 64) - 1
 MAX_ID: Final = 200
 MAX_REASON: Final = 1000
+MAX_GAP_ROWS: Final = (1 << 31) - 1
 Epoch = Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": _MAX_EPOCH})]
 """An outbox's random 64 bits. What is above them, which only JSON can say, `decode_json` refuses."""
 Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
@@ -81,7 +82,7 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     devices: Annotated[list[DeviceId], _AT_MOST]
     start_s: Whole
     end_s: Whole
-    rows: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+    rows: Annotated[int, msgspec.Meta(ge=0, le=MAX_GAP_ROWS)]
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)]
     sequence: Whole = 0
     batch: tuple[Epoch, Whole] | None = None

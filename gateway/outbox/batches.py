@@ -64,6 +64,7 @@ class Depth:
     acked: int = 0
     poisoned: int = 0
     size_bytes: int = 0
+    """Of the file, free pages apart."""
     dropped_batches: int = 0
     dropped_rows: int = 0
     set_aside: tuple[SetAside, ...] = ()
@@ -71,22 +72,15 @@ class Depth:
 
 
 class Batches:
-    """All batches of an outbox, with the bytes that they hold.
+    """All batches of an outbox.
 
     `settled_ns` of an unsent one says when the county first refused it, 0 for most.
     """
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self.bytes = 0
-        """Of all bodies."""
         self._tried_ordinal = 0
         """The refused one that was given out last."""
-
-    def measure(self) -> None:
-        """Read every body's length: damage shows now."""
-        self.bytes = self._db.one("SELECT coalesce(sum(length(body)), 0) FROM batches NOT INDEXED")
-        self._db.one("SELECT count(*) FROM batches WHERE state = 0")
 
     def add(self, message: Ingest, created_ns: int, suspect_ns: int = 0) -> None:
         """A batch to send, behind all others."""
@@ -96,12 +90,10 @@ class Batches:
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (message.epoch, message.sequence, BatchState.UNSENT, message.rows, created_ns, body, suspect_ns),
         )
-        self.bytes += len(body)
 
-    def rewrite(self, ordinal: int, message: Ingest, held_bytes: int, by_ns: int = 0) -> None:
-        """Other content in the place of a batch of `held_bytes` that nobody has; it was made `by_ns` later."""
+    def rewrite(self, ordinal: int, message: Ingest, by_ns: int = 0) -> None:
+        """Other content in the place of a batch that nobody has; it was made `by_ns` later."""
         body = encode(message)
-        self.bytes += len(body) - held_bytes
         self._db.execute(
             "UPDATE batches SET epoch = ?, sequence = ?, rows = ?, body = ?, created_ns = created_ns + ? "
             "WHERE ordinal = ?",
@@ -125,13 +117,13 @@ class Batches:
         ).fetchone()
         return row
 
+    def size_bytes(self, ordinal: int) -> int:
+        """Bytes of a batch's body."""
+        return int(self._db.one("SELECT length(body) FROM batches WHERE ordinal = ?", (ordinal,)))
+
     def delete_where(self, condition: str, values: Sequence[Any]) -> None:
         """Delete batches for good."""
-        where = f" FROM batches WHERE {condition}"
-        freed = self._db.one("SELECT coalesce(sum(length(body)), 0)" + where, values)
-        if freed:
-            self._db.execute("DELETE" + where, values)
-            self.bytes -= freed
+        self._db.execute(f"DELETE FROM batches WHERE {condition}", values)  # noqa: S608 (conditions of ours)
 
     def next_unsent(self, newest: bool) -> Pending | None:
         """The newest batch that is not confirmed; or the next of what is left of refused ones, in turns, else the
@@ -196,7 +188,7 @@ class Batches:
             oldest,
             counts.get(BatchState.ACKED, 0),
             counts.get(BatchState.POISONED, 0),
-            self.bytes,
+            self._db.used_bytes(),
             int(self._db.meta("dropped_batches")),
             int(self._db.meta("dropped_rows")),
             tuple(self.set_aside()) if counts.get(BatchState.POISONED) else (),

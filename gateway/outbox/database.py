@@ -56,6 +56,15 @@ class Database:
         row = self._open.execute(sql, values).fetchone()
         return None if row is None else row[0]
 
+    def file_bytes(self) -> int:
+        """Size of the file, without the log beside it."""
+        return int(self.one("PRAGMA page_count")) * int(self.one("PRAGMA page_size"))
+
+    def used_bytes(self) -> int:
+        """What of the file is in use: the rest are pages that were freed, and are filled again first."""
+        used = int(self.one("PRAGMA page_count")) - int(self.one("PRAGMA freelist_count"))
+        return used * int(self.one("PRAGMA page_size"))
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, synced at the end."""

@@ -7,10 +7,12 @@ from typing import Final
 import msgspec
 
 from gateway.outbox.database import Database
-from gateway.wire import Gap, Ingest, records_of
+from gateway.wire import MAX_GAP_ROWS, MAX_ROWS, Gap, Ingest, records_of
 from metrics.record import TENTHS_PER_S
 
 MAX_GAPS_PER_BATCH: Final = 100
+MAX_NOTED: Final = 500
+"""More gaps than these are told together: a gap takes as much room as the batch that was dropped for want of room."""
 
 
 class GapNotes:
@@ -24,6 +26,25 @@ class GapNotes:
         lost = gap.stands_for(epoch)
         noted = msgspec.structs.replace(gap, sequence=lost[1] if lost else 0, batch=lost)
         self._db.execute("INSERT INTO gaps (body) VALUES (?)", (msgspec.msgpack.encode(noted),))
+        if self.room() < 0:
+            self._join_oldest()
+
+    def size_bytes(self) -> int:
+        """Of all that wait to be told."""
+        return int(self._db.one("SELECT coalesce(sum(length(body)), 0) FROM gaps"))
+
+    def room(self) -> int:
+        """How many more are told each by itself."""
+        return MAX_NOTED - int(self._db.one("SELECT count(*) FROM gaps"))
+
+    def _join_oldest(self) -> None:
+        """Tell the two oldest as one. The county asks for the number that is told no longer, and hears that it is
+        not kept."""
+        found = self._db.execute("SELECT ordinal, body FROM gaps ORDER BY ordinal LIMIT 2").fetchall()
+        (gone, _), (kept, _) = found
+        joined = _joined(*(msgspec.msgpack.decode(body, type=Gap) for _, body in found))
+        self._db.execute("DELETE FROM gaps WHERE ordinal = ?", (gone,))
+        self._db.execute("UPDATE gaps SET body = ? WHERE ordinal = ?", (msgspec.msgpack.encode(joined), kept))
 
     def add_all_of(self, message: Ingest, gap: Gap) -> None:
         """Put a gap in the place of a batch, and pass on those that it carried."""
@@ -64,4 +85,17 @@ def gap_of(message: Ingest, reason: str) -> Gap:
         message.rows,
         reason,
         message.sequence,
+    )
+
+
+def _joined(first: Gap, second: Gap) -> Gap:
+    """Two gaps as one, which stands for the second's number; that of the first is told no longer."""
+    devices = sorted({*first.devices, *second.devices})
+    return msgspec.structs.replace(
+        second,
+        devices=devices if len(devices) <= MAX_ROWS else [],
+        start_s=min((gap.start_s for gap in (first, second) if gap.start_s), default=0),
+        end_s=max(first.end_s, second.end_s),
+        rows=min(first.rows + second.rows, MAX_GAP_ROWS),
+        reason=second.reason if second.rows else first.reason,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,9 @@ GROWTH_DAYS: Final = 1
 
 _THINNED: Final = "thinned"
 _SETTLED_FIRST: Final = "SELECT ordinal, state FROM batches WHERE state != 0 ORDER BY ordinal LIMIT 1"
+_ROWS: Final = "SELECT coalesce(sum(rows), 0), min(created_ns) FROM batches INDEXED BY batches_by_state"
+_AT_ONCE: Final = 100
+"""So many batches of a state expire with one commit at most."""
 _HOUR_S: Final = 3600
 
 
@@ -39,7 +43,7 @@ class Limits:
     """Limits in bytes and in days."""
 
     bytes: int = 1 << 30
-    """Of all batches."""
+    """Of the file, the pages apart that are free in it."""
     keep_s: int = 14 * DAY_S
     """Confirmed batches are kept for so long."""
     unsent_s: int = 400 * DAY_S
@@ -60,25 +64,37 @@ class Keeper:
     def __init__(self, db: Database, batches: Batches, gaps: GapNotes, limits: Limits) -> None:
         self._db, self._batches, self._gaps, self._limits = db, batches, gaps, limits
 
-    def keep(self, now_ns: int, held_before: int) -> None:
+    def keep(self, now_ns: int, file_before_bytes: int) -> None:
         """Drop what is too old or too much, inside the transaction that is open.
 
-        `held_before`: bytes of batches when it began.
+        `file_before_bytes`: size of the file when it began.
         """
         batches, limits = self._batches, self._limits
-        for state, keep_s in ((BatchState.ACKED, limits.keep_s), (BatchState.POISONED, limits.unsent_s)):
-            batches.delete_where("state = ? AND settled_ns < ?", (state, now_ns - keep_s * NS_PER_S))
-        for (ordinal,) in self._db.execute(
-            "SELECT ordinal FROM batches WHERE state = 0 AND created_ns < ? ORDER BY ordinal LIMIT 100",
-            (now_ns - limits.unsent_s * NS_PER_S,),
-        ).fetchall():
+        for state, kept_s in ((BatchState.ACKED, limits.keep_s), (BatchState.POISONED, limits.unsent_s)):
+            for ordinal in self._older("settled_ns", state, now_ns - kept_s * NS_PER_S):
+                batches.delete_where("ordinal = ?", (ordinal,))
+        for ordinal in self._older("created_ns", BatchState.UNSENT, now_ns - limits.unsent_s * NS_PER_S):
             self._drop(ordinal, BatchState.UNSENT, "dropped: too old")
-        room = self._room(held_before)
-        while batches.bytes > room:
+        # Gaps do not count, of which there are few: to drop a batch for their sake would make more of them.
+        page_bytes = int(self._db.one("PRAGMA page_size"))
+        held_bytes = self._db.used_bytes() - self._gaps.size_bytes()
+        excess_bytes = held_bytes - self._room_bytes(file_before_bytes)
+        while excess_bytes > 0:
             row = self._db.execute(_SETTLED_FIRST).fetchone() or self._least_needed()
             if row is None or row[0] == batches.last_ordinal():
                 return
+            excess_bytes -= (
+                -(-batches.size_bytes(row[0]) // page_bytes) * page_bytes
+            )  # rather too few: more go next time
             self._drop(row[0], row[1], "dropped: outbox full")
+
+    def _older(self, column: str, state: BatchState, than_ns: int) -> list[int]:
+        """The first batches of a state, up to one that is younger: only so many are looked at."""
+        rows = self._db.execute(
+            f"SELECT ordinal, {column} FROM batches WHERE state = ? ORDER BY ordinal LIMIT ?",  # noqa: S608 (names of ours)
+            (state, _AT_ONCE),
+        ).fetchall()
+        return [ordinal for ordinal, _ in takewhile(lambda row: row[1] < than_ns, rows)]
 
     def _least_needed(self) -> tuple[int, int] | None:
         """The oldest batch that waits and holds no first window of an hour; else the oldest of all. (ordinal, state)
@@ -110,33 +126,31 @@ class Keeper:
         for key, more in (("dropped_batches", 1), ("dropped_rows", message.rows)):
             self._db.set_meta(key, int(self._db.meta(key)) + more)
 
-    def _room(self, held: int) -> int:
-        """Bytes of batches that may be held, where `held` are now: within the limit and what the disk can spare.
+    def _room_bytes(self, file_bytes: int) -> int:
+        """How much of the file may be in use, where it is so large now: within the limit and what the disk can spare.
 
-        Pages that were freed inside the file are room as well. A disk that others filled keeps the outbox
-        from growing; dropping more of it would give them nothing back.
+        A disk that others filled keeps the file from growing; dropping more of it would give them nothing back.
         """
         limits = self._limits
         if not limits.reserve_bytes:
             return limits.bytes
         try:
-            spare = limits.free_bytes(self._db.path.parent) - limits.reserve_bytes
+            spare_bytes = limits.free_bytes(self._db.path.parent) - limits.reserve_bytes
         except OSError:
             return limits.bytes
-        freed = int(self._db.one("PRAGMA freelist_count")) * int(self._db.one("PRAGMA page_size"))
-        return min(limits.bytes, held + max(0, spare) + freed)
+        return min(limits.bytes, file_bytes + max(0, spare_bytes))
 
     def days_to_full(self, now_ns: int) -> float | None:
         """Days until unsent records are dropped, if the county stays away; None where nothing tells the rate.
 
-        The rate is that of the batches of the last day, confirmed ones included.
+        The rate is that of the rows of the last day, confirmed ones included, at the bytes that a row takes here. Of
+        the table only its index is read: the file may be large and the card slow.
         """
         since_ns = now_ns - GROWTH_DAYS * DAY_S * NS_PER_S
-        size, first_ns = self._db.execute(
-            "SELECT coalesce(sum(length(body)), 0), min(created_ns) FROM batches WHERE created_ns >= ?", (since_ns,)
-        ).fetchone()
-        if first_ns is None or now_ns - first_ns < 60 * NS_PER_S:
+        lately, first_ns = self._db.execute(_ROWS + " WHERE created_ns >= ?", (since_ns,)).fetchone()
+        if not lately or now_ns - first_ns < 60 * NS_PER_S:
             return None
-        unsent = self._db.one("SELECT coalesce(sum(length(body)), 0) FROM batches WHERE state = 0")
-        per_day = size * DAY_S * NS_PER_S / (now_ns - first_ns)
-        return float(max(0, self._room(self._batches.bytes) - unsent) / per_day) if per_day else None
+        held, unsent = (int(self._db.one(_ROWS + where)) for where in ("", " WHERE state = 0"))
+        row_bytes = self._db.used_bytes() / held
+        left_bytes = self._room_bytes(self._db.file_bytes()) - unsent * row_bytes
+        return max(0.0, left_bytes) / float(lately * row_bytes * DAY_S * NS_PER_S / (now_ns - first_ns))

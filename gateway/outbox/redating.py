@@ -89,7 +89,7 @@ def redate(db: Database, batches: Batches, gaps: GapNotes, announced: Announced,
                 previous=message.previous,
                 gaps=message.gaps,
             )
-            batches.rewrite(ordinal, msgspec.structs.replace(again, version=message.version), len(body), by_ns)
+            batches.rewrite(ordinal, msgspec.structs.replace(again, version=message.version), by_ns)
         gaps.move(mark.from_s, by_s)
         announced.move(mark.from_s * NS_PER_S, by_ns)
     Undated.forget(db)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -78,11 +79,11 @@ class Outbox:
             ) from error
 
     def _open(self) -> None:
-        """Open the file and look at every page of its tables: damage shows now. Raises sqlite3.Error."""
+        """Open the file. A page in the middle of it that is damaged shows when it is read: looking at all of a large
+        file would keep a gateway with a slow card from starting. Raises sqlite3.Error."""
         self.db.open()
         try:
             prepare(self.db, self.gateway)
-            self.batches.measure()
             self.checkpoint()
             self.announced.latest()
         except BaseException:
@@ -130,20 +131,16 @@ class Outbox:
         `redating` comes first: it dates what waits and its own batches, not the others. Returns how many rows were
         written.
         """
-        before = self.batches.bytes
-        try:
-            with self.db.transaction():
-                for devices, records in redating.batches if redating is not None else ():
-                    self._append(devices, records, now_ns)
-                if redating is not None:
-                    redate(self.db, self.batches, self._gaps, self.announced, redating.by_ns, redating.by_s)
-                for devices, records in batches:
-                    self._append(devices, records, now_ns)
-                self._replace_checkpoint(checkpoint)
-                self._keeper.keep(now_ns, before)
-        except BaseException:
-            self.batches.bytes = before
-            raise
+        file_before_bytes = self.db.file_bytes()
+        with self.db.transaction():
+            for devices, records in redating.batches if redating is not None else ():
+                self._append(devices, records, now_ns)
+            if redating is not None:
+                redate(self.db, self.batches, self._gaps, self.announced, redating.by_ns, redating.by_s)
+            for devices, records in batches:
+                self._append(devices, records, now_ns)
+            self._replace_checkpoint(checkpoint)
+            self._keeper.keep(now_ns, file_before_bytes)
         return sum(len(records) for _, records in (*batches, *(redating.batches if redating is not None else ())))
 
     def _append(self, devices: list[DeviceRef], records: Records, now_ns: int) -> None:
@@ -265,7 +262,7 @@ class Outbox:
                 message = decode(body, Ingest)
                 gaps = [seen_from(gap, message.epoch, epoch) for gap in message.gaps]
                 message = msgspec.structs.replace(message, epoch=epoch, sequence=sequence, previous=previous, gaps=gaps)
-                self.batches.rewrite(ordinal, message, len(body))
+                self.batches.rewrite(ordinal, message)
         return self.epoch()
 
     def resend(self, epoch: int, first: int, last: int) -> int:
@@ -277,10 +274,10 @@ class Outbox:
         with self.db.transaction():
             again = self.batches.send_again(epoch, first, last)
             waiting = self.batches.waiting(epoch, first, last)
-            for sequence in range(first, last + 1):
-                if sequence not in waiting and (epoch, sequence) not in self._noted and len(self._noted) < _MAX_NOTED:
-                    self._noted.add((epoch, sequence))
-                    self._gaps.add(Gap([], 0, 0, 0, "no longer kept", sequence), epoch)
+            gone = (n for n in range(first, last + 1) if n not in waiting and (epoch, n) not in self._noted)
+            for sequence in islice(gone, max(0, min(self._gaps.room(), _MAX_NOTED - len(self._noted)))):
+                self._noted.add((epoch, sequence))  # the county asks again for those that find no room
+                self._gaps.add(Gap([], 0, 0, 0, "no longer kept", sequence), epoch)
         return again
 
     def _last_of(self, epoch: int) -> int:

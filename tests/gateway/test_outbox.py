@@ -122,30 +122,39 @@ def test_confirmed_batches_are_kept_for_their_days(outbox: Outbox) -> None:
     assert (depth.acked, depth.unsent) == (0, 2)
 
 
+LARGE = 1500
+"""Rows of a batch that fills pages of its own: the limit counts pages."""
+
+
 def test_the_oldest_go_first_when_the_limit_is_reached_and_each_leaves_a_gap(outbox: Outbox) -> None:
     for start in range(1, 5):
-        outbox.commit([batch(start)], b"c", 1)
+        outbox.commit([batch(start, LARGE)], b"c", 1)
     outbox.mark_acked(4, 1)
-    limit = outbox.depth().size_bytes + 20
+    limit = outbox.depth().size_bytes + 4096
     box = reopened(outbox, bytes=limit)
-    box.commit([batch(5)], b"c", 1)  # the confirmed one goes before any unsent one
+    box.commit([batch(5, LARGE)], b"c", 1)  # the confirmed one goes before any unsent one
     assert (box.depth().acked, box.depth().unsent) == (0, 4)
     assert box.depth().dropped_batches == 0
-    box.commit([batch(6)], b"c", 1)
+    box.commit([batch(6, LARGE)], b"c", 1)
     assert box.depth().dropped_batches >= 1
-    assert box.depth().size_bytes <= limit
-    box.commit([batch(7)], b"c", 1)
+    assert box.depth().size_bytes <= limit + 4 * 4096, "the gap, which the next batch takes"
+    box.commit([batch(7, LARGE)], b"c", 1)
     found = [decode(p.body, Ingest) for p in pending(box)]
     gaps = [gap for message in found for gap in message.gaps]
     assert gaps
-    assert (gaps[0].devices, gaps[0].start_s, gaps[0].end_s, gaps[0].rows) == (["m-0", "m-1"], 60, 120, 2)
+    assert (gaps[0].devices, gaps[0].start_s, gaps[0].end_s, gaps[0].rows) == (
+        [f"m-{i}" for i in range(LARGE)],
+        60,
+        120,
+        LARGE,
+    )
     assert gaps[0].sequence == 1
     box.close()
 
 
 def test_what_rates_need_stays_longest_when_the_limit_is_reached(outbox: Outbox) -> None:
     """The first window of each hour is left: who was connected, and the counters' readings. Then those go as well."""
-    rows, room_for = 200, 8
+    rows, room_for = LARGE, 8
     for start in range(1, room_for + 1):
         outbox.commit([batch(start, rows)], b"c", 1)
     limit = outbox.depth().size_bytes
@@ -167,9 +176,29 @@ def test_what_rates_need_stays_longest_when_the_limit_is_reached(outbox: Outbox)
     hours = [start for start in kept if start % 60 == 0]
     assert hours == list(range(hours[0], 20 * 60, 60)), "the oldest hours went first"
     assert hours[0] > 60
-    assert kept[len(hours) :] == [after[-1]]
+    assert kept[len(hours) :] == after[-1:]
     assert box.depth().dropped_batches == 125 + len(after) - len(kept)
-    assert box.depth().size_bytes <= limit
+    box.close()
+
+
+def test_an_outbox_that_has_been_full_for_long_stays_within_its_limit_and_counts_what_it_dropped(
+    outbox: Outbox,
+) -> None:
+    limit = 400_000
+    box = reopened(outbox, bytes=limit)
+    for start in range(2_000):
+        box.commit([batch(start, rows=60)], b"c", 1)
+    depth = box.depth()
+    assert depth.size_bytes < 1.5 * limit, "gaps included, of which each takes as much room as its batch did"
+    assert depth.dropped_batches == 2_000 - depth.unsent > 1_000
+    told = [gap for found in pending(box) for gap in decode(found.body, Ingest).gaps]
+    for _ in range(20):  # the county is back, and what waits to be told goes with what follows
+        box.commit([batch(5_000)], b"c", 1)
+        told += [gap for found in pending(box) for gap in decode(found.body, Ingest).gaps]
+    assert sum(gap.rows for gap in told) == depth.dropped_rows == 60 * depth.dropped_batches
+    assert {device for gap in told for device in gap.devices} == {f"m-{i}" for i in range(60)}
+    covered = {minute for gap in told for minute in range(gap.start_s // 60, gap.end_s // 60)}
+    assert covered >= set(range(2_000 - depth.unsent)) - set(range(0, 2_000, 60))
     box.close()
 
 
@@ -191,18 +220,18 @@ def test_the_reserve_of_free_space_is_kept(outbox: Outbox) -> None:
     outbox.close()
     box = Outbox(outbox.path, "g-1", Limits(reserve_bytes=1_000_000, free_bytes=lambda folder: free[0]))
     for start in range(1, 7):
-        box.commit([batch(start, rows=50)], b"c", 1)
+        box.commit([batch(start, LARGE)], b"c", 1)
     box.mark_acked(2, 1)
     size = box.depth().size_bytes
     free[0] = 1_000  # something else fills the disk: the outbox does not grow, nor is it emptied in vain
-    box.commit([batch(7, rows=50)], b"c", 1)
+    box.commit([batch(7, LARGE)], b"c", 1)
     assert (box.depth().acked, box.depth().dropped_batches) == (0, 0)  # confirmed ones go first
     for start in range(8, 12):
-        box.commit([batch(start, rows=50)], b"c", 1)
-    assert size - 8192 < box.depth().size_bytes <= size + 8192
-    assert box.depth().dropped_rows == 50 * box.depth().dropped_batches > 0
+        box.commit([batch(start, LARGE)], b"c", 1)
+    assert size - 16384 < box.depth().size_bytes <= size + 3 * 16384
+    assert box.depth().dropped_rows == LARGE * box.depth().dropped_batches > 0
     free[0] = 10_000_000
-    box.commit([batch(9, rows=50)], b"c", 1)
+    box.commit([batch(9, LARGE)], b"c", 1)
     gaps = [gap for p in pending(box) for gap in decode(p.body, Ingest).gaps]
     assert sum(gap.rows for gap in gaps) == box.depth().dropped_rows
     box.close()
