@@ -15,6 +15,7 @@ import typer
 from gateway.bundle import cli as archive
 from gateway.doctor import cli as examination
 from gateway.enrolment import cli as enrolment
+from gateway.refusals.cli import set_aside
 from gateway.terminal import address_of, await_or_fail, fail, print_json, tell, tell_wait
 from gateway.trusting import DataDirOption, OptionalConfigOption, data_dir_of, trust
 
@@ -363,6 +364,7 @@ app.command()(enrolment.rotate)
 app.command()(trust)
 app.command()(examination.doctor)
 app.command()(archive.bundle)
+app.command("set-aside")(set_aside)
 
 
 if __name__ == "__main__":

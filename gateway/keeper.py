@@ -18,9 +18,12 @@ from gateway.row import Row
 from gateway.supervision import name_of
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
+from gateway.uplink_troubles import SET_ASIDE
 from gateway.watchdog import Progress
 
 LOOK_AHEAD_NS: Final = 600 * NS_PER_S
+LOOK_AGAIN_NS: Final = 60 * NS_PER_S
+"""While nobody knows how long the outbox lasts."""
 MAX_UNWRITTEN_ROWS: Final = 100_000
 """Records held in memory while the disk takes none."""
 _log = structlog.get_logger("gateway")
@@ -85,7 +88,8 @@ class Keeper:
             by_s = self._windows.redate(by_ns, self._undated_from_s, self._dated_until_s)
             self._redating, self._undated_rows = Redating(by_ns, by_s), len(self.unwritten)
         self._intake.shift(by_ns)
-        self._due_ns = self._days_due_ns = 0
+        self._due_ns = 0
+        self.look_ahead_soon()
         if by_ns:
             _log.warning("time line set", seconds=round(by_ns / NS_PER_S, 1), dates=correction.dates)
 
@@ -140,14 +144,20 @@ class Keeper:
         await self._intake.introduce_again()
         if rows:
             self._uplink.wake()
-            await self._look_ahead(now_ns)
+        await self._look_ahead(now_ns)
+
+    def look_ahead_soon(self) -> None:
+        """Ask with the next write how long the outbox lasts."""
+        self._days_due_ns = 0
 
     async def _look_ahead(self, now_ns: int) -> None:
         """How long the outbox lasts; told when it is less than a week while the county is away."""
         if now_ns < self._days_due_ns:
             return
-        self._days_due_ns = now_ns + LOOK_AHEAD_NS
         with suppress(sqlite3.Error):  # the next write tells of the disk
             days = await self._thread.call(self._thread.outbox.days_to_full, now_ns)
             self.days_to_full = None if days is None else round(days, 2)
+        self._days_due_ns = now_ns + (LOOK_AGAIN_NS if self.days_to_full is None else LOOK_AHEAD_NS)
         self._troubles.report(outbox_troubles.room(self.days_to_full))
+        if not self._uplink.depth.poisoned:  # what was set aside is too old to be kept
+            self._troubles.clear(SET_ASIDE)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.wire import Announce, Ingest, Live, decode, records_of
+from gateway import decoded
+from gateway.wire import Announce, Live, decode
 
 
 class Sent(NamedTuple):
@@ -29,7 +30,7 @@ class LastSent:
     def decoded(self) -> dict[str, Any]:
         """By route: `at_ns`, `bytes`, and the message in words; None where nothing was sent since the start."""
         return {
-            "ingest": self._of("ingest", _ingest),
+            "ingest": self._of("ingest", decoded.batch),
             "live": self._of("live", lambda body: msgspec.to_builtins(decode(body, Live))),
             "announce": self._of("announce", lambda body: msgspec.to_builtins(decode(body, Announce))),
         }
@@ -39,17 +40,3 @@ class LastSent:
         if sent is None:
             return None
         return {"at_ns": sent.at_ns, "bytes": len(sent.body), **read(sent.body)}
-
-
-def _ingest(body: bytes) -> dict[str, Any]:
-    message = decode(body, Ingest)
-    columns = {name: array.tolist() for name, array in records_of(message).columns().items()}
-    columns["device"] = [message.devices[index].id for index in columns["device"]]
-    return {
-        "gateway": message.gateway,
-        "epoch": message.epoch,
-        "sequence": message.sequence,
-        "devices": [{"id": ref.id, "announcement": ref.announcement} for ref in message.devices],
-        "rows": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-        "gaps": msgspec.to_builtins(message.gaps),
-    }

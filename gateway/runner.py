@@ -332,6 +332,7 @@ async def run(
         gateway = gateway_over(thread, resumed, made, options or Options(), watchdog)
         if resumed.trouble is not None:
             gateway.troubles.report(resumed.trouble)
+        gateway.uplink.go_on(await thread.call(thread.outbox.depth))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):

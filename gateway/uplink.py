@@ -20,6 +20,7 @@ from gateway.last_sent import LastSent
 from gateway.outbox import Depth, OutboxThread, Pending
 from gateway.troubles import Troubles
 from gateway.uplink_troubles import (
+    ANNOUNCED,
     HARDWARE,
     SUBJECT,
     problem_code,
@@ -27,6 +28,7 @@ from gateway.uplink_troubles import (
     trouble_of_answer,
     trouble_of_link,
     trouble_of_replacement,
+    trouble_of_set_aside,
     trouble_of_status,
 )
 from gateway.wire import (
@@ -137,6 +139,13 @@ class Uplink:
         """
         self._session = await self._access.open()
 
+    def go_on(self, depth: Depth) -> None:
+        """What the outbox holds at the start: it is shown at once, and what is set aside is told again."""
+        self.depth = depth
+        if depth.set_aside:
+            last = depth.set_aside[0]
+            self._report_poison(f"{last.epoch}/{last.sequence}", last.reason)
+
     async def close(self) -> None:
         """Safe twice."""
         if self._session is not None:
@@ -206,7 +215,8 @@ class Uplink:
                 if len(announcements) > 1:
                     self._announce_at_once = 1  # one of them is to blame: find it
                     return True
-                self._report_poison(f"announcement {announcements[0].number}", str(error))
+                what = f"announcement {announcements[0].number}"
+                self._troubles.report(trouble_of_set_aside(what, str(error), ANNOUNCED))
             await self._outbox.call(outbox.announced.mark_sent, announcements[-1].number)
             return True
         batch: Pending | None = await self._outbox.call(outbox.next_unsent, newest)
@@ -311,16 +321,7 @@ class Uplink:
             await self._outbox.call(outbox.announced.send_again)
 
     def _report_poison(self, what: str, reason: str) -> None:
-        self._troubles.report(
-            Trouble(
-                f"{SUBJECT}/set-aside",
-                "batch_set_aside",
-                f"县级拒收批次 {what}：{reason}。已搁置保存，其余照常发送。",
-                f"the county refused batch {what}: {reason}. It is set aside and kept; the rest goes on.",
-                "请检查县级服务的版本，并把这条信息报告给软件维护方。",
-                "Check the county's version, and report this line to the maintainers of the software.",
-            )
-        )
+        self._troubles.report(trouble_of_set_aside(what, reason))
 
     # Presence -----------------------------------------------------------------------------------
 

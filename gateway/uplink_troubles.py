@@ -14,6 +14,8 @@ from collectors.model import Trouble
 
 SUBJECT: Final = "uplink"
 HARDWARE: Final = f"{SUBJECT}/hardware"
+SET_ASIDE: Final = f"{SUBJECT}/set-aside"
+ANNOUNCED: Final = f"{SUBJECT}/announcement"
 
 
 class Words(NamedTuple):
@@ -234,6 +236,19 @@ def trouble_of_answer(detail: str) -> Trouble:
         f"the county's answer is not understood ({detail}).",
         "请检查 uplink.url 是否指向县级服务，版本是否相符。",
         "Check that uplink.url is the county service, and its version.",
+    )
+
+
+def trouble_of_set_aside(what: str, reason: str, subject: str = SET_ASIDE) -> Trouble:
+    """The county will never take something; of batches it is open while they are kept. `reason`: the county's words."""
+    return Trouble(
+        subject,
+        "batch_set_aside",
+        f"县级拒收批次 {what}，县级原话：“{reason}”。已搁置保存，其余照常发送。",
+        f'the county refused batch {what}, in its own words: "{reason}". It is set aside and kept; the rest goes on.',
+        "用 plantpulse-gateway set-aside 可看其内容；请检查县级服务的版本，并把这条信息报告给软件维护方。",
+        "plantpulse-gateway set-aside shows what is in it; check the county's version, and report this line to the "
+        "maintainers of the software.",
     )
 
 

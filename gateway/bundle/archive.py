@@ -85,6 +85,8 @@ def _collect(
     }
     if view is not None:
         trees |= contents.outbox_trees(view)
+        if view.set_aside:
+            trees["set-aside.json"] = contents.refused_rows(data_dir)
     if status_file is not None:
         trees["status.json"] = contents.status(status_file)
     written = {**contents.texts(seen, logs), **pages}

@@ -20,6 +20,7 @@ import yaml
 from gateway.doctor.examination import Examination
 from gateway.doctor.findings import report_text
 from gateway.doctor.running import ask_page
+from gateway.outbox.set_aside import refused
 from gateway.outbox.view import OutboxView, look
 
 MAX_FILE_BYTES: Final = 2 * 1024 * 1024
@@ -56,6 +57,7 @@ manifest.json     版本与机器 / versions and the machine
 plant.yaml        工厂文件，注释已去除 / the plant's file, without comments
 doctor.*          体检报告 / what doctor found
 outbox.json       待发库统计 / the outbox in numbers
+set-aside.json    县级拒收的批次及其内容（有才附上） / what the county refused, row by row (where there is any)
 devices.json      设备公告 / what devices said of themselves
 status.json       运行摘要 / the running gateway's summary
 page/             本地页面的健康与指标 / health and metrics of the local page
@@ -97,6 +99,14 @@ def stored(data_dir: Path) -> OutboxView | None:
         return look(data_dir / "outbox.sqlite3")
     except (OSError, sqlite3.Error, ValueError):
         return None
+
+
+def refused_rows(data_dir: Path) -> list[dict[str, Any]]:
+    """What the county refused for ever, row by row; empty where there is nothing, or it cannot be read."""
+    try:
+        return [one.as_json() for one in refused(data_dir / "outbox.sqlite3")]
+    except (OSError, sqlite3.Error):
+        return []
 
 
 def outbox_trees(view: OutboxView) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class Batches:
         """The latest batches that were set aside, newest first."""
         rows = self._db.execute(
             "SELECT epoch, sequence, rows, settled_ns, reason FROM batches WHERE state = ? "
-            "ORDER BY ordinal DESC LIMIT ?",
+            "ORDER BY settled_ns DESC, ordinal DESC LIMIT ?",
             (BatchState.POISONED, at_most),
         )
         return [SetAside(*row) for row in rows]

@@ -22,7 +22,10 @@ GROWTH_DAYS: Final = 1
 
 _THINNED: Final = "thinned"
 _SETTLED_FIRST: Final = "SELECT ordinal, state FROM batches WHERE state != 0 ORDER BY ordinal LIMIT 1"
-_ROWS: Final = "SELECT coalesce(sum(rows), 0), min(created_ns) FROM batches INDEXED BY batches_by_state"
+_ROWS: Final = (
+    "SELECT coalesce(sum(rows), 0), min(created_ns), max(created_ns) FROM batches INDEXED BY batches_by_state"
+)
+_FEW_BATCHES: Final = 1000
 _AT_ONCE: Final = 100
 """So many batches of a state expire with one commit at most."""
 _HOUR_S: Final = 3600
@@ -143,14 +146,27 @@ class Keeper:
     def days_to_full(self, now_ns: int) -> float | None:
         """Days until unsent records are dropped, if the county stays away; None where nothing tells the rate.
 
-        The rate is that of the rows of the last day, confirmed ones included, at the bytes that a row takes here. Of
-        the table only its index is read: the file may be large and the card slow.
+        The rate is that of the rows of the last day, confirmed ones included, at the bytes that a row takes here. What
+        the first batch holds was made before it: it begins the time and is not counted. Of a large table only its
+        index is read: the card may be slow.
         """
         since_ns = now_ns - GROWTH_DAYS * DAY_S * NS_PER_S
-        lately, first_ns = self._db.execute(_ROWS + " WHERE created_ns >= ?", (since_ns,)).fetchone()
-        if not lately or now_ns - first_ns < 60 * NS_PER_S:
+        _, first_ns, last_ns = self._rows("WHERE created_ns >= ?", since_ns)
+        if first_ns is None or last_ns - first_ns < 60 * NS_PER_S:
             return None
-        held, unsent = (int(self._db.one(_ROWS + where)) for where in ("", " WHERE state = 0"))
-        row_bytes = self._db.used_bytes() / held
-        left_bytes = self._room_bytes(self._db.file_bytes()) - unsent * row_bytes
-        return max(0.0, left_bytes) / float(lately * row_bytes * DAY_S * NS_PER_S / (now_ns - first_ns))
+        (lately, *_), (held, *_) = self._rows("WHERE created_ns > ?", first_ns), self._rows("")
+        row_bytes = self._rows_bytes() / held
+        left_bytes = self._room_bytes(self._db.file_bytes()) - self._rows("WHERE state = 0")[0] * row_bytes
+        per_day_bytes = lately * row_bytes * DAY_S * NS_PER_S / (last_ns - first_ns)
+        return max(0.0, left_bytes) / float(per_day_bytes) if per_day_bytes else None
+
+    def _rows(self, where: str, *values: int) -> tuple[int, int, int]:
+        """How many rows some batches hold, and when the first and the last of them was made: None for no batch."""
+        found: tuple[int, int, int] = self._db.execute(f"{_ROWS} {where}", values).fetchone()
+        return found
+
+    def _rows_bytes(self) -> int:
+        """What all rows take. Of an outbox that is nearly empty the file would tell of its empty tables."""
+        if int(self._db.one("SELECT count(*) FROM batches INDEXED BY batches_by_state")) > _FEW_BATCHES:
+            return self._db.used_bytes()
+        return int(self._db.one("SELECT sum(length(body)) FROM batches"))

@@ -31,10 +31,16 @@ class OutboxView:
     announcements: list[Announcement] = field(default_factory=list)
 
 
+def reading(path: Path) -> sqlite3.Connection:
+    """An outbox's file, to read without taking part. Raises OSError where there is none, sqlite3.Error."""
+    path.stat()
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+
+
 def look(path: Path) -> OutboxView:
     """Read an outbox's file without taking part. Raises OSError where there is none, sqlite3.Error, ValueError."""
     size = path.stat().st_size
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+    with closing(reading(path)) as db:
         db.execute("BEGIN")  # one state of the file for all that follows
         by_state = db.execute(
             "SELECT state, count(*), coalesce(sum(rows), 0), coalesce(sum(length(body)), 0) FROM batches GROUP BY state"
@@ -45,7 +51,7 @@ def look(path: Path) -> OutboxView:
         ).fetchone()
         poisoned = db.execute(
             "SELECT epoch, sequence, rows, settled_ns, reason FROM batches WHERE state = ? "
-            "ORDER BY ordinal DESC LIMIT 20",
+            "ORDER BY settled_ns DESC, ordinal DESC LIMIT 20",
             (BatchState.POISONED,),
         ).fetchall()
         latest = db.execute(

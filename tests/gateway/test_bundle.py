@@ -191,7 +191,7 @@ async def test_what_helps_support_is_in_the_archive(tmp_path: Path) -> None:
     files = unpacked(made.path)
     assert set(files) == {
         "README.txt", "devices.json", "doctor.json", "doctor.txt", "environment.json", "logs/0-gateway.log",
-        "manifest.json", "outbox.json", "plant.yaml", "status.json",
+        "manifest.json", "outbox.json", "plant.yaml", "set-aside.json", "status.json",
     }  # fmt: skip
     manifest = json.loads(files["manifest.json"])
     assert manifest["packages"]["numpy"]
@@ -208,6 +208,9 @@ async def test_what_helps_support_is_in_the_archive(tmp_path: Path) -> None:
     outbox, devices = json.loads(files["outbox.json"]), json.loads(files["devices.json"])
     assert outbox["batches"] == {"poisoned": 1}
     assert outbox["set_aside"][0]["reason"] == f"400 token={REMOVED}"
+    (refused,) = json.loads(files["set-aside.json"])
+    assert refused["reason"] == f"400 token={REMOVED}"
+    assert [(row["device"], row["start"]) for row in refused["content"]] == [("m", 60)]
     assert (devices[0]["serial"], devices[0]["address"]) == ("SN-77", f"mqtt://{REMOVED}@10.0.0.9/t")
     assert any(c["check"] == "configuration" for c in json.loads(files["doctor.json"])["checks"])
 

@@ -242,14 +242,29 @@ def test_how_long_the_outbox_lasts_is_predicted(outbox: Outbox) -> None:
     minute_ns = 60 * NS_PER_S
     for k in range(60):
         outbox.commit([batch(k, rows=50)], b"c", k * minute_ns)
-    per_day = outbox.depth().size_bytes * 24
-    box = reopened(outbox, bytes=outbox.depth().size_bytes + 3 * per_day)
+    size = int(outbox.db.one("SELECT sum(length(body)) FROM batches"))
+    box = reopened(outbox, bytes=size + 3 * size * 24)
     days = box.days_to_full(60 * minute_ns)
     assert days is not None
     assert abs(days - 3) < 0.01
     box.mark_acked(1, 1)
     assert (box.days_to_full(60 * minute_ns) or 0) > days  # a confirmed batch makes room
     box.close()
+
+
+def test_two_windows_after_the_start_it_is_predicted_as_well_as_later(outbox: Outbox) -> None:
+    minute_ns = 60 * NS_PER_S
+    for k in range(3):
+        assert outbox.days_to_full(k * minute_ns) is None or k == 2
+        outbox.commit([batch(k, rows=50)], b"c", k * minute_ns)
+    early = outbox.days_to_full(2 * minute_ns)
+    for k in range(3, 60):
+        outbox.commit([batch(k, rows=50)], b"c", k * minute_ns)
+    late = outbox.days_to_full(60 * minute_ns)
+    assert early is not None
+    assert late is not None
+    assert abs(early / late - 1) < 0.02
+    assert outbox.days_to_full(60 * minute_ns + 23 * 3600 * NS_PER_S) == late, "switched off for a while: the same rate"
 
 
 def test_a_single_row_that_is_refused_is_kept_and_leaves_a_gap(outbox: Outbox) -> None:

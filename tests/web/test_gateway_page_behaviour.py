@@ -18,6 +18,7 @@ from gateway.links import Link
 from gateway.page import passwords
 from gateway.page.config import PageConfig
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
+from tests.gateway.refused import REASON, with_two_refused
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
 from tests.waiting import until
@@ -54,6 +55,7 @@ async def test_the_page_is_readable_on_a_phone_and_a_laptop_in_both_languages(
             gateway=GatewayConfig(window_s=10, checkpoint_s=0.5, data_dir=tmp_path / "data", page=page),
             entries={"modbus": tuple(DeviceEntry(id=d, profile="p", address="modbus-tcp://h:1") for d in DEVICES)},
         )
+        with_two_refused(tmp_path / "data", gateway="demo-plant")
         async with gateway_of(config, monkeypatch, links) as (gateway, _):
             await until(lambda: gateway.status.page_url and gateway.intake.samples["modbus"] > 100)
             await gateway.keeper.close_short(gateway.clock())
@@ -70,7 +72,8 @@ async def test_the_page_is_readable_on_a_phone_and_a_laptop_in_both_languages(
             assert view["overflow"] <= 0, (size, name)
             assert view["faults"] == [], (size, name)
             assert view["lang"] == ("zh-CN" if name.endswith("-zh") else "en")
-        for language, words in (("zh", ("未连接", "怎么办", "切割机-3")), ("en", ("not connected", "Next step"))):
+        zh, en = ("未连接", "怎么办", "切割机-3", "县级原话"), ("not connected", "Next step", REASON)
+        for language, words in (("zh", zh), ("en", en)):
             for word in words:
                 assert word in found["views"][f"overview-{language}"]["text"]
         assert "kWh" in found["views"]["device-zh"]["text"]
