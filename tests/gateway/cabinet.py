@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -70,8 +72,16 @@ class Cabinet:
         self.thread = OutboxThread(outbox)
         resumed = resuming.go_on(outbox, self.config, self.clock, self.dating, f"boot-{self.boots}")
         self.windows = resumed.windows
-        troubles = Troubles()
-        self.uplink = Uplink(self.config.uplink, "g-1", self.thread, self.clock, troubles, presence=list, shed=dict)
+        self.troubles = troubles = Troubles()
+        self.uplink = Uplink(
+            self.config.uplink,
+            "g-1",
+            self.thread,
+            self.clock,
+            troubles,
+            presence=lambda: self.windows.presence(self.clock()),
+            shed=dict,
+        )
         self.intake = Intake(self.config, self.clock, self.thread, self.windows, troubles, found=lambda: None)
         self.keeper = Keeper(
             resumed, self.intake, self.thread, self.uplink, troubles, self.clock, self.dating, Progress(0.5)
@@ -133,11 +143,28 @@ class Cabinet:
         self.true_s += seconds
         self.windows.blind(before_ns, self.clock())
 
+    @asynccontextmanager
+    async def plugged_in(self) -> AsyncIterator[None]:
+        """The line to the county is there while the block lasts: records and presence are sent as they can be."""
+        await self.uplink.open()
+        sending = [asyncio.create_task(work) for work in (self.uplink.run_ingest(), self.uplink.run_live())]
+        try:
+            yield
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+            await self.uplink.close()
+
     # What came out --------------------------------------------------------------------------------
+
+    async def close_short(self) -> None:
+        """Close all windows."""
+        await self.keeper.close_short(self.clock())
 
     async def end(self) -> list[dict[str, int]]:
         """Close all windows and stop; every record of the outbox in order of its making."""
-        await self.keeper.close_short(self.clock())
+        await self.close_short()
         outbox = self.thread.outbox
         assert outbox.undated() is None or not self.dating.is_known
         rows = []

@@ -47,6 +47,7 @@ class CountyStub:
         """Status and problem code that every request gets."""
         self.ask_for: list[Missing] = []
         self.lacks_announcements = False
+        self.time_ns: Callable[[], int] = time.time_ns
         self.ahead_ns = 0
         """How far its clock is ahead."""
         self.port = 0
@@ -158,7 +159,7 @@ class CountyStub:
         return self._accepted(len(message.devices))
 
     def _now_ns(self) -> int:
-        return time.time_ns() + self.ahead_ns
+        return self.time_ns() + self.ahead_ns
 
     def _accepted(self, n: int) -> web.Response:
         return web.Response(body=msgspec.json.encode(Accepted(n, self._now_ns())), content_type="application/json")

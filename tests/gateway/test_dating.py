@@ -17,7 +17,9 @@ from gateway.config import PlantConfig
 from gateway.dating import COUNTY_SETTLES_NS, NTP_SETTLES_NS
 from metrics.record import Flag, local_day
 from tests.gateway.cabinet import NEVER_SET_S, Cabinet
+from tests.gateway.county_stub import CountyStub
 from tests.gateway.driver import NOON_S, STATE, Driver
+from tests.waiting import until
 
 Make = Callable[..., PlantConfig]
 TO_MIDNIGHT_S = 12 * 3600
@@ -29,23 +31,62 @@ def config(plant: Make) -> PlantConfig:
     return plant("http://127.0.0.1:9", window_s=60)
 
 
+@pytest.fixture
+def retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The uplink tries again at once: whatever it would send too early, it sends while a test looks."""
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.02)
+    monkeypatch.setattr("gateway.uplink.RETRY_MOST_S", 0.05)
+
+
 def true_starts(rows: Rows) -> list[int]:
     """Starts after noon, in s, of the records that observed something."""
     return sorted(row["start"] - NOON_S for row in rows if row["observed"])
 
 
-async def test_records_made_before_the_time_was_known_are_dated_by_the_monotonic_clock(
-    config: PlantConfig, tmp_path: Path
+def never_set() -> int:
+    """The clock of a county that does not know the time either."""
+    return 0
+
+
+async def shown_but_not_sent(cabinet: Cabinet, county: CountyStub) -> None:
+    """The county hears time and again how the machine is; records wait, and it gets none of them."""
+    seen = len(county.live)
+
+    def heard() -> bool:
+        cabinet.uplink.presence_changed()
+        return len(county.live) >= seen + 4
+
+    await until(heard)
+    assert (await cabinet.thread.call(cabinet.thread.outbox.depth)).unsent >= 2
+    assert [d.connected for d in county.live[-1].devices] == [True]
+    assert county.requests["ingest"] == county.requests["announce"] == 0
+
+
+async def everything(cabinet: Cabinet, county: CountyStub) -> Rows:
+    """Every record, as the county received it; the gateway ends."""
+    await cabinet.close_short()
+    cabinet.uplink.wake()
+    await until(lambda: cabinet.uplink.depth.unsent == 0 and len(county.rows) == cabinet.keeper.records_written)
+    assert county.doubled == county.refused == []
+    assert [NOON_S - 60 < a.at_ns / NS_PER_S <= NOON_S + 60 for a in county.announcements.values()] == [True]
+    return sorted(county.rows.values(), key=lambda row: (row["start"], row["part"]))
+
+
+async def test_records_made_before_the_time_was_known_are_sent_when_the_monotonic_clock_has_dated_them(
+    county: CountyStub, plant: Make, tmp_path: Path, retries: None
 ) -> None:
-    cabinet = Cabinet(config, tmp_path, wall_s=NEVER_SET_S)
-    await cabinet.live(600)
-    assert cabinet.clock() < 1000 * NS_PER_S
-    assert not cabinet.uplink.dated.is_set()  # nothing is sent before
-    cabinet.ntp = True
-    cabinet.set_wall(0)
-    await cabinet.live(300)
-    assert cabinet.uplink.dated.is_set()
-    rows = await cabinet.end()
+    county.time_ns = never_set
+    cabinet = Cabinet(plant(county.url, window_s=60), tmp_path, wall_s=NEVER_SET_S)
+    async with cabinet.plugged_in():
+        await cabinet.live(600)
+        assert cabinet.clock() < 1000 * NS_PER_S
+        await until(lambda: [t.code for t in cabinet.troubles.listed()] == ["time_not_known"])
+        await shown_but_not_sent(cabinet, county)
+        cabinet.ntp = True
+        cabinet.set_wall(0)
+        await cabinet.live(300)
+        rows = await everything(cabinet, county)
+    cabinet.kill()
     cabinet.check(rows)
     starts = true_starts(rows)
     assert starts[0] in (-60, 0)  # whole windows are moved: a minute may be put up to a minute early
@@ -53,15 +94,22 @@ async def test_records_made_before_the_time_was_known_are_dated_by_the_monotonic
     assert all(b - a in (60, 120) for a, b in pairwise(starts))
     assert sum(row["observed"] for row in rows) >= 8990
     assert not any(row["flags"] & Flag.CLOCK_UNSYNCHRONISED for row in rows)
-    assert [NOON_S - 60 < a.at_ns / NS_PER_S <= NOON_S + 60 for a in cabinet.announced] == [True]
 
 
-async def test_the_countys_clock_does_where_no_ntp_answers(config: PlantConfig, tmp_path: Path) -> None:
-    cabinet = Cabinet(config, tmp_path, wall_s=NEVER_SET_S)
-    await cabinet.live(200)
-    cabinet.county_answers()
-    await cabinet.live(200)
-    rows = await cabinet.end()
+async def test_the_countys_clock_does_where_no_ntp_answers(
+    county: CountyStub, plant: Make, tmp_path: Path, retries: None
+) -> None:
+    await county.stop()
+    cabinet = Cabinet(plant(county.url, window_s=60), tmp_path, wall_s=NEVER_SET_S)
+    county.time_ns = lambda: (NOON_S + cabinet.true_s) * NS_PER_S
+    async with cabinet.plugged_in():
+        await cabinet.live(200)
+        await county.start()
+        await shown_but_not_sent(cabinet, county)  # it has told the time, but nothing that waits has its date yet
+        cabinet.county_answers()
+        await cabinet.live(200)
+        rows = await everything(cabinet, county)
+    cabinet.kill()
     cabinet.check(rows)
     assert true_starts(rows)[0] in (-60, 0)
     assert true_starts(rows)[-1] == 360
