@@ -5,67 +5,142 @@ from __future__ import annotations
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from collectors.model import Trouble
 from gateway.config import PlantConfig
 from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
 from gateway.outbox.limits import Limits
+from gateway.outbox_troubles import not_there, opening
 from gateway.stand_in import NOTHING, Left
 from metrics.record import DAY_S
 
 DISK_RETRY_S: Final = 5.0
+SLOW_S: Final = 3.0
+"""An outbox that takes longer to open is being mended, or lies on a slow card: machines are shown meanwhile."""
+LOOK_S: Final = 0.5
 _log = structlog.get_logger("gateway")
+
+
+class Stopped(Exception):  # noqa: N818 (nothing is wrong)
+    """The run was to end before the data folder could be used."""
+
+
+class _Steps:
+    """What the thread that opens an outbox has got done, and whether it is to give up."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.give_up = False
+
+    def step(self) -> None:
+        self.taken += 1
+        if self.give_up:
+            raise Stopped
 
 
 @asynccontextmanager
 async def opened(
     config: PlantConfig,
-    waiting_for_disk: Callable[[], None],
-    meanwhile: Callable[[asyncio.Event], Coroutine[Any, Any, Left]],
+    stopped: asyncio.Event,
+    alive: Callable[[str], None],
+    meanwhile: Callable[[asyncio.Event, Trouble], Coroutine[Any, Any, Left]],
 ) -> AsyncIterator[tuple[OutboxThread, Left]]:
     """Hold the data folder and open its outbox, waiting for a disk that cannot be used; released at the end.
 
-    `waiting_for_disk` is called before every wait. `meanwhile` runs beside the waiting until its event is set; what it
-    leaves is handed on. Raises OutboxError.
+    `alive` is told what goes on, whenever the disk has answered. `meanwhile` runs beside a wait until its event is
+    set; what it leaves is handed on. Raises OutboxError, and Stopped where `stopped` is set before the outbox is open.
     """
-    waiting: asyncio.Task[Left] | None = None
+    standing_in: asyncio.Task[Left] | None = None
     over = asyncio.Event()
-    with ExitStack() as held:
+    folder = config.gateway.data_dir
+
+    def wait_beside(trouble: Trouble) -> None:
+        nonlocal standing_in
+        if standing_in is None:
+            _log.error(trouble.en)
+            standing_in = asyncio.create_task(meanwhile(over, trouble))
+
+    try:
         while True:
             try:
-                held.enter_context(only_one(config.gateway.data_dir))
-                thread = OutboxThread(_open_outbox(config))
+                held, outbox = await _attempt(config, stopped, alive, lambda: wait_beside(opening(folder)))
                 break
             except (DiskError, OSError) as error:
-                held.pop_all().close()
                 # Started again and again by its supervisor it would do no better: it waits for the disk.
-                if waiting is None:
-                    folder = str(config.gateway.data_dir)
-                    _log.error("the data folder cannot be used: waiting", folder=folder, error=str(error))
-                    waiting = asyncio.create_task(meanwhile(over))
-            waiting_for_disk()
+                if standing_in is None:
+                    _log.error("the data folder cannot be used", folder=str(folder), error=str(error))
+                wait_beside(not_there(folder))
+            alive("the data folder cannot be used: waiting")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DISK_RETRY_S):
+                    await stopped.wait()
+                    raise Stopped
+        with held:
+            thread = OutboxThread(outbox)
             try:
-                await asyncio.sleep(DISK_RETRY_S)
-            except asyncio.CancelledError:
-                await _end(waiting)
-                raise
-        try:
-            over.set()
-            yield thread, NOTHING if waiting is None else await waiting
-        finally:
-            await asyncio.to_thread(thread.stop)
+                over.set()
+                yield thread, NOTHING if standing_in is None else await standing_in
+            finally:
+                await asyncio.to_thread(thread.stop)
+    except Stopped:
+        over.set()
+        if standing_in is not None and (rows := sum(len(r) for _, r in (await standing_in).batches)):
+            _log.warning("records that only memory held are lost: the counters tell what they brought", rows=rows)
+        raise
+    finally:
+        if standing_in is not None:
+            standing_in.cancel()
+            await asyncio.gather(standing_in, return_exceptions=True)
 
 
-async def _end(task: asyncio.Task[Left]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _attempt(
+    config: PlantConfig, stopped: asyncio.Event, alive: Callable[[str], None], slow: Callable[[], None]
+) -> tuple[ExitStack, Outbox]:
+    """Hold the folder and open its outbox, on a thread: either may take long. `slow` is called when it does.
+
+    Raises OutboxError, OSError, Stopped.
+    """
+    loop = asyncio.get_running_loop()
+    steps, seen, began_s = _Steps(), 0, loop.time()
+    attempt = loop.run_in_executor(None, _hold_and_open, config, steps.step)
+    try:
+        while not attempt.done():
+            await asyncio.wait({attempt}, timeout=LOOK_S)
+            steps.give_up = stopped.is_set()
+            if steps.taken != seen:
+                seen = steps.taken
+                alive("the outbox is damaged: mending it")
+            if not attempt.done() and loop.time() - began_s >= SLOW_S:
+                slow()
+    except asyncio.CancelledError:
+        steps.give_up = True
+        attempt.add_done_callback(_release)
+        raise
+    return attempt.result()
 
 
-def _open_outbox(config: PlantConfig) -> Outbox:
+def _release(attempt: asyncio.Future[tuple[ExitStack, Outbox]]) -> None:
+    """Nobody waits for it any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        held, outbox = attempt.result()
+        outbox.close()
+        held.close()
+
+
+def _hold_and_open(config: PlantConfig, on_progress: Callable[[], None]) -> tuple[ExitStack, Outbox]:
+    with ExitStack() as held:
+        held.enter_context(only_one(config.gateway.data_dir))
+        outbox = open_outbox(config, on_progress)
+        return held.pop_all(), outbox
+
+
+def open_outbox(config: PlantConfig, on_progress: Callable[[], None] = lambda: None) -> Outbox:
+    """The outbox of a configuration. Raises OutboxError."""
     settings = config.gateway
     return Outbox(
         settings.data_dir / "outbox.sqlite3",
@@ -76,6 +151,7 @@ def _open_outbox(config: PlantConfig) -> Outbox:
             unsent_s=settings.unsent_days * DAY_S,
             reserve_bytes=settings.reserve_mb * 1024 * 1024,
         ),
+        on_progress,
     )
 
 

@@ -41,6 +41,19 @@ def not_there(folder: Path) -> Trouble:
     )
 
 
+def opening(folder: Path) -> Trouble:
+    """The outbox takes long to open at the start."""
+    return Trouble(
+        FOLDER,
+        "outbox_opening",
+        f"数据文件夹 {folder} 里的待发库正在打开或修复。设备状态照常上报，记录暂存内存，计数在完成后补计。",
+        f"the outbox in {folder} is being opened or mended. Machines are shown, records are held in memory; what "
+        "counters grow by is counted when that is done.",
+        "请等待，不要断电。若经常出现，请更换存储卡。",
+        "Wait, and leave the power on. If it happens often, replace the card.",
+    )
+
+
 def room(days_to_full: float | None) -> Trouble:
     """The outbox is full in less than a week; a closed trouble where it is not, or nobody knows."""
     if days_to_full is None or days_to_full >= FULL_SOON_DAYS:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from collectors.model import Clock
-from gateway import clock_watch, data_folder, device_clock, outbox_troubles, resuming, status
+from collectors.model import Clock, Trouble
+from gateway import clock_watch, data_folder, device_clock, resuming, status
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.config import PlantConfig
 from gateway.dating import Dating
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 TICK_S: Final = 0.5
 CLOCK_TICKS: Final = 2
 """Clocks are looked at every so many ticks; every tick while the time is not known."""
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = structlog.get_logger("gateway")
 
 
@@ -157,6 +158,11 @@ class Gateway:
         """End the run in order."""
         self._is_stopped = True
         self._beat.set()
+
+    def mending(self) -> None:
+        """A damaged outbox is mended, and goes on; called on the outbox's thread."""
+        self.progress.mending()
+        self.watchdog.feed(self.progress)
 
     async def run(self) -> int:
         """Work until stopped; returns the exit code."""
@@ -290,13 +296,14 @@ async def run(
     FileError, ConfigError before anything is connected.
     """
     clock, watchdog = TimeLine(), Watchdog()
-    dating = Dating(clock)
+    dating, stopped = Dating(clock), asyncio.Event()
+    standing_in: list[Gateway] = []
 
-    def waiting_for_disk() -> None:
+    def alive(status: str) -> None:
         # Waiting is all that can be done: a supervisor that starts the process again would not help.
         watchdog.ready()
-        watchdog.status("the data folder cannot be used: waiting")
-        watchdog.feed(Progress(config.gateway.checkpoint_s))
+        watchdog.status(status)
+        watchdog.feed(standing_in[-1].progress if standing_in else Progress(config.gateway.checkpoint_s))
 
     def gateway_over(
         thread: OutboxThread, resumed: Resumed, first_links: Sequence[Link], options: Options, watchdog: Watchdog
@@ -313,32 +320,42 @@ async def run(
             watchdog,
         )
 
-    def on_memory(thread: OutboxThread, resumed: Resumed) -> Gateway:
-        brief = Options(close_short=True, drain_s=0.0, follows_file=False)
-        gateway = gateway_over(thread, resumed, links(config, clock.steady), brief, Watchdog({}))
-        gateway.troubles.report(outbox_troubles.not_there(config.gateway.data_dir))
-        return gateway
+    def meanwhile(over: asyncio.Event, trouble: Trouble) -> Coroutine[Any, Any, Left]:
+        def on_memory(thread: OutboxThread, resumed: Resumed) -> Gateway:
+            brief = Options(close_short=True, drain_s=0.0, follows_file=False)
+            gateway = gateway_over(thread, resumed, links(config, clock.steady), brief, Watchdog({}))
+            gateway.troubles.report(trouble)
+            standing_in.append(gateway)
+            return gateway
 
-    def meanwhile(over: asyncio.Event) -> Coroutine[Any, Any, Left]:
         return stand_in(config, clock, dating, on_memory, over)
 
     made = links(config, clock.steady)
-    async with data_folder.opened(config, waiting_for_disk, meanwhile) as (thread, left):
-        give_back_memory()
-        resumed = resuming.go_on(thread.outbox, config, clock, dating, written_until_ns=left.until_ns)
-        resumed.windows.shed.update(dict(left.shed))
-        if left.batches:
-            await thread.call(thread.outbox.adopt, left.batches, clock())
-        gateway = gateway_over(thread, resumed, made, options or Options(), watchdog)
-        if resumed.trouble is not None:
-            gateway.troubles.report(resumed.trouble)
-        gateway.uplink.go_on(await thread.call(thread.outbox.depth))
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, gateway.stop)
-        try:
+    loop = asyncio.get_running_loop()
+    for number in _STOPS:
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the file is read in a moment, or was just now
+    try:
+        async with data_folder.opened(config, stopped, alive, meanwhile) as (thread, left):
+            give_back_memory()
+            resumed = resuming.go_on(thread.outbox, config, clock, dating, written_until_ns=left.until_ns)
+            resumed.windows.shed.update(dict(left.shed))
+            if left.batches:
+                await thread.call(thread.outbox.adopt, left.batches, clock())
+            gateway = gateway_over(thread, resumed, made, options or Options(), watchdog)
+            thread.outbox.on_progress = gateway.mending
+            if resumed.trouble is not None:
+                gateway.troubles.report(resumed.trouble)
+            gateway.uplink.go_on(await thread.call(thread.outbox.depth))
+            loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
+            for number in _STOPS:
+                loop.add_signal_handler(number, gateway.stop)
+            if stopped.is_set():
+                gateway.stop()
             return await gateway.run()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                loop.remove_signal_handler(number)
+    except data_folder.Stopped:
+        _log.info("stopped while the data folder could not be used")
+        return 0
+    finally:
+        for number in (*_STOPS, signal.SIGHUP):
+            loop.remove_signal_handler(number)

@@ -48,6 +48,11 @@ class Progress:
         """A checkpoint was written, or the disk said that it takes none: either way the disk answered."""
         self._written_s = self.monotonic_s()
 
+    def mending(self) -> None:
+        """A damaged outbox is carried over into a new one: that may take minutes, and it goes on."""
+        self._turned_s = self._written_s = self.monotonic_s()
+        self._overdue_since_s = None
+
     def stalls(self) -> list[str]:
         """What has not gone on for too long: of `loop`, `checkpoint`, `window`. Empty while all goes on."""
         now_s = self.monotonic_s()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -61,15 +61,17 @@ class Salvaged:
         )
 
 
-def salvage(path: Path, gateway: str, error: str) -> Salvaged:
+def salvage(path: Path, gateway: str, error: str, on_progress: Callable[[], None]) -> Salvaged:
     """Carry what can be read of a damaged outbox over into a new one, which then takes its place.
+
+    `on_progress` is called for every row: a large outbox takes minutes on a card. What it raises ends this.
 
     The new one is whole, synced and has a name that says so before the damaged one is touched: whatever interrupts
     this, nothing is lost, and `finish` or the next `salvage` goes on. Raises sqlite3.Error, OSError.
     """
     partial = path.with_name(path.name + _PARTIAL)
     _remove(partial)
-    fresh, wreck = Database(partial), Wreck(path)
+    fresh, wreck = Database(partial), Wreck(path, on_progress)
     try:
         fresh.open()
         prepare(fresh, gateway)
@@ -127,8 +129,8 @@ def set_aside(path: Path) -> Path:
 class Wreck:
     """A damaged outbox, read as far as it can be. Nothing here raises sqlite3.Error."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, on_progress: Callable[[], None]) -> None:
+        self._path, self._on_progress = path, on_progress
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.confirmed: set[int] = set()
         """Sequences of the batches that the county has, as far as `batches` met them."""
@@ -214,6 +216,7 @@ class Wreck:
             gaps.add(Gap([], 0, 0, 0, _LOST, lost), int(epoch))
 
     def _row(self, table: str, key: str, columns: str, at: int) -> tuple[Any, ...] | None:
+        self._on_progress()
         try:
             row: tuple[Any, ...] | None = self._db.execute(
                 f"SELECT {columns} FROM {table} NOT INDEXED WHERE {key} = ?",  # noqa: S608 (names of ours)
@@ -235,6 +238,7 @@ class Wreck:
                 )
                 for row in cursor:
                     last = int(row[0])
+                    self._on_progress()
                     yield row
                 return
             except (sqlite3.Error, ValueError, TypeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -48,8 +48,16 @@ class Redating(NamedTuple):
 class Outbox:
     """One gateway's outbox. Raises OutboxError where the file is no outbox of a version known here."""
 
-    def __init__(self, path: Path, gateway: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        gateway: str,
+        limits: Limits | None = None,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path, self.gateway = path, gateway
+        self.on_progress = on_progress
+        """Called for every row of a damaged file that is mended, on the thread that does it; may raise to end that."""
         self.db = Database(path)
         self.announced = Announced(self.db)
         self.batches = Batches(self.db)
@@ -97,7 +105,7 @@ class Outbox:
     def salvage(self, error: Exception) -> None:
         """Carry what can be read of the damaged file over into a new one. Raises sqlite3.Error, OSError."""
         self.db.close()
-        self.salvaged = salvage(self.path, self.gateway, str(error))
+        self.salvaged = salvage(self.path, self.gateway, str(error), self.on_progress)
         self._open()
 
     # Writing ------------------------------------------------------------------------------------

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import structlog
+
 from gateway.outbox.salvage import is_damage
 from gateway.outbox.store import Outbox
 
 T = TypeVar("T")
+_log = structlog.get_logger("gateway")
 
 
 class OutboxThread:
@@ -39,6 +42,7 @@ class OutboxThread:
                 if not is_damage(error):
                     raise
                 self._damage = error
+                _log.error("the outbox is damaged: mending it", file=str(self.outbox.path), error=str(error))
         try:
             self.outbox.salvage(self._damage)
         except OSError as error:  # a disk that is full or gone is told as one by whoever called

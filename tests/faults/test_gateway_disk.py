@@ -112,7 +112,7 @@ async def main():
             await until(lambda: total(county)[0] > counted[0])
             await asyncio.sleep(1.5)
         await end(task)
-        box = data_folder._open_outbox(config)
+        box = data_folder.open_outbox(config)
         from gateway import checkpoint
         saved = checkpoint.read(box.checkpoint()).accounts[0]
         assert county.doubled == [], county.doubled

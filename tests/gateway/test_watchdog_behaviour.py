@@ -91,6 +91,29 @@ async def test_a_disk_that_hangs_is_no_progress_and_the_watchdog_is_not_fed_unti
         await until(lambda: manager.listen().count("WATCHDOG=1") > count)
 
 
+async def test_an_outbox_that_is_being_mended_is_progress_however_long_it_takes(
+    county: CountyStub, plant: Make, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "WRITE_LATE_S", 0.3)
+    async with gateway_of(plant(county.url), monkeypatch, links) as (gateway, _):
+        await until(lambda: "WATCHDOG=1" in manager.listen())
+        done = threading.Event()
+
+        def mending() -> None:
+            while not done.wait(0.01):
+                gateway.thread.outbox.on_progress()
+
+        busy = asyncio.create_task(gateway.thread.call(mending))
+        try:
+            samples, count = gateway.intake.samples["modbus"], manager.listen().count("WATCHDOG=1")
+            await until(lambda: manager.listen().count("WATCHDOG=1") > count + 8)
+            assert gateway.intake.samples["modbus"] > samples, "machines are read meanwhile"
+            assert gateway.progress.stalls() == []
+        finally:
+            done.set()
+            await busy
+
+
 async def test_windows_that_do_not_close_are_no_progress(
     county: CountyStub, plant: Make, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
