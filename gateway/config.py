@@ -41,8 +41,8 @@ class GatewayConfig(StrictModel):
     profile_folders: tuple[Path, ...] = ()
     """站点自己的型号文件夹，先于内置型号查找。Folders of the site's own profiles, searched before the built-in ones."""
     outbox_limit_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
-    """待发库的容量上限（MiB），超出先丢最旧的并计数，每小时的首个窗口留到最后。Limit of the outbox, MiB; beyond it the
-    oldest goes, counted, and the first window of each hour last."""
+    """待发库文件的容量上限（MiB），超出先丢最旧的并计数，每小时的首个窗口留到最后。Limit of the outbox's file, MiB;
+    beyond it the oldest goes, counted, and the first window of each hour last."""
     keep_days: Annotated[int, Field(ge=0, le=400)] = 14
     """已确认的批次保留几天，供县里恢复后再要。Days that confirmed batches are kept, for a county that was restored."""
     unsent_days: Annotated[int, Field(ge=1, le=4000)] = 400
