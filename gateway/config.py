@@ -68,10 +68,10 @@ class _PlantFile(StrictModel):
     devices: list[Any]
     outputs: list[Any] = Field(default_factory=list)
 
-    @field_validator("devices")
+    @field_validator("devices", mode="before")
     @classmethod
-    def _some(cls, devices: list[Any]) -> list[Any]:
-        if not devices:
+    def _some(cls, devices: Any) -> Any:
+        if devices is None or devices == []:  # a key with nothing but comments below it is null
             raise ValueError(
                 "还没有设备：至少写一台；plantpulse-gateway scan 地址 可以列出地址上的设备。",
                 "no device yet: add at least one; plantpulse-gateway scan ADDRESS lists what answers there.",

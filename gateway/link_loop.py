@@ -49,6 +49,8 @@ class LinkLoop:
         self.state: LinkState = "connecting"
         self.connects = 0
         """Links made since the start."""
+        self._unclosed: int | None = None
+        """`connects` when a link could not be closed; None: the last one could."""
         self.errors: Counts[str] = Counts()
         """Lost links, failed attempts and crashes since the start, by code."""
 
@@ -94,7 +96,7 @@ class LinkLoop:
                 now_ns = self._clock()
                 for account in self._accounts():
                     account.lose_link(now_ns)
-                await close(self._link.collector)
+                await self._close()
                 if self._next is None:
                     self.state = "stopped" if pause_s is None else "waiting"
                     try:
@@ -107,7 +109,22 @@ class LinkLoop:
                 for account in self._accounts():
                     account.watch(now_ns)
         finally:
-            await close(self._link.collector)
+            await self._close()
+
+    async def _close(self) -> None:
+        """Give back the collector's link; one that cannot be closed in time is left behind, told in the log once."""
+        collector = self._link.collector
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await collector.close()
+        except Exception:  # noqa: BLE001 (whatever it is, it stays with this link)
+            if self._unclosed is None:
+                _log.exception("close failed", link=collector.link)
+            self._unclosed = self.connects
+        else:
+            if self._unclosed is not None and self._unclosed != self.connects:  # there was a link to give back
+                self._unclosed = None
+                _log.info("close works again", link=collector.link)
 
     async def _session(self) -> float | None:
         """Connect and read until the link is lost. Returns s to wait before the next attempt; None: until
@@ -232,12 +249,3 @@ async def _pause(pause_s: float | None) -> None:
         await asyncio.Event().wait()
     else:
         await asyncio.sleep(pause_s)
-
-
-async def close(collector: Collector) -> None:
-    """Give back a collector's link; one that cannot be closed in time is left behind, told in the log."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await collector.close()
-    except Exception:  # noqa: BLE001 (whatever it is, it stays with this link)
-        _log.exception("close failed", link=collector.link)

@@ -24,7 +24,8 @@ uplink:
 devices:{devices}
 """
 _SPARKPLUG: Final = "spBv1.0/"
-_EXAMPLES: Final = """ []
+_EXAMPLES: Final = """
+# 例子，去掉行首的 # 即生效 / examples: without the # in front they count
 #  - {id: meter-main, profile: eastron-sdm630, address: "modbus-tcp://10.0.4.7:502", unit: 11}
 #  - {id: cnc-3, profile: opcua-machinery, address: "opc.tcp://10.0.4.21:4840"}
 #  - {id: edm-1, profile: json-machine, address: "mqtt://10.0.4.9:1883", topic: plant/edm-1/status}"""

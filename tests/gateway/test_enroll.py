@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from api.enrolment import make_code, revoke
 from collectors.strict_yaml import FileError
 from gateway.cli import app
-from gateway.config import PlantConfig, UplinkConfig, load
+from gateway.config import PlantConfig, UplinkConfig, load, load_data_dir
 from gateway.enrolment.hardware import hardware_name
 from gateway.enrolment.plant_file import entries_of, uplink_of, write_starter
 from gateway.outbox import Outbox, OutboxThread
@@ -135,11 +136,8 @@ async def test_a_code_becomes_a_credential_and_a_starter_and_records_flow(
     assert files_in(config.parent) == ["credential", "plant.yaml"], "nothing is left behind"
     with pytest.raises(FileError, match="devices"):
         load(config)  # a starter has no device yet, and says so
-    config.write_text(
-        config.read_text("utf-8").replace(
-            "devices: []", "devices: [{id: m, profile: eastron-sdm630, address: 'modbus-tcp://127.0.0.1:9', unit: 1}]"
-        )
-    )
+    entry = "  - {id: m, profile: eastron-sdm630, address: 'modbus-tcp://127.0.0.1:9', unit: 1}\n"
+    config.write_text(config.read_text("utf-8") + entry, "utf-8")
     plant: PlantConfig = load(config)
     assert (plant.site, plant.uplink.ca_file) == ("gw-1", tls.ca_file)
     async with sending(config, tmp_path) as it:
@@ -478,6 +476,29 @@ def test_a_starter_with_devices_passes_the_check(tmp_path: Path) -> None:
     assert not write_starter(tmp_path / "plant.yaml", "other", uplink, [])
     plant = load(tmp_path / "plant.yaml")
     assert (plant.site, plant.entry_ids) == ("厂-1", ["meter", "edm"])
+
+
+def test_the_starters_examples_count_once_they_are_uncommented(tmp_path: Path) -> None:
+    (tmp_path / "credential").write_text("x")
+    uplink = UplinkConfig(url="https://county.example", credential_file=tmp_path / "credential")
+    config = tmp_path / "plant.yaml"
+    assert write_starter(config, "gw-1", uplink, [])
+    starter = config.read_text("utf-8")
+    with pytest.raises(FileError, match="no device yet"):
+        load(config)
+    assert load_data_dir(config).is_absolute(), "tools work with a file that has no devices yet"
+    examples = [line for line in starter.splitlines() if re.match(r"#\s*- ", line)]
+    assert len(examples) == 3
+    ids = [line.partition("id: ")[2].partition(",")[0] for line in examples]
+    for mark in ("#", "# "):  # by hand, and as an editor does it
+        for chosen in (examples, *([one] for one in examples)):
+            text = starter
+            for line in chosen:
+                text = text.replace(line, line.removeprefix(mark))
+            config.write_text(text, "utf-8")
+            assert sorted(load(config).entry_ids) == sorted(
+                i for i, e in zip(ids, examples, strict=True) if e in chosen
+            )
 
 
 def test_a_secret_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

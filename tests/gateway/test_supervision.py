@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collectors.model import Clock
+from collectors.model import Clock, LinkError
 from gateway import link_loop, supervision
 from gateway.config import PlantConfig
 from gateway.links import Link
@@ -92,6 +92,50 @@ async def test_a_collector_that_crashes_again_and_again_is_logged_once_until_it_
         assert made[0].connects == 6
         lines = [line["event"] for line in log if line.get("link", line.get("subject")) == "scripted://m-1"]
         assert lines == ["collector failed", "trouble", "trouble over"]
+
+
+async def test_a_link_that_cannot_be_closed_is_logged_once_and_again_when_it_can(
+    county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch, log: list[Any]
+) -> None:
+    class Clinging(ScriptedCollector):
+        clings, is_up = True, False
+
+        async def connect(self) -> None:
+            await super().connect()
+            self.is_up = True
+
+        async def close(self) -> None:
+            was_up, self.is_up = self.is_up, False
+            if was_up and self.clings:
+                raise OSError("still there")
+
+    made: list[Clinging] = []
+
+    def links(_: PlantConfig, clock: Clock) -> list[Link]:
+        made.append(Clinging(steady(), clock))
+        return [Link("modbus", made[0])]
+
+    def told() -> list[str]:
+        return [line["event"] for line in log if line["event"].startswith("close")]
+
+    async def reconnect(times: int) -> None:
+        before = made[0].connects
+        made[0].fail = [LinkError("cut", "断", "cut") for _ in range(times)]
+        await until(lambda: made[0].connects >= before + times and not made[0].fail)
+
+    async with gateway_of(plant(county.url), monkeypatch, links):
+        await until(lambda: made[0].read_batches)
+        await reconnect(5)
+        assert told() == ["close failed"]
+        made[0].plugged = False  # nothing is open, so nothing can fail to close
+        before = made[0].connects
+        await until(lambda: made[0].connects >= before + 3)
+        made[0].plugged = True
+        await reconnect(2)
+        assert told() == ["close failed"]
+        made[0].clings = False
+        await reconnect(2)
+        assert told() == ["close failed", "close works again"]
 
 
 async def test_a_gateway_where_nothing_changes_logs_nothing(
