@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -22,6 +23,7 @@ from gateway.doctor.findings import report_text
 from gateway.doctor.running import ask_page
 from gateway.outbox.set_aside import refused
 from gateway.outbox.view import OutboxView, look
+from gateway.page import token
 
 MAX_FILE_BYTES: Final = 2 * 1024 * 1024
 """Of a longer file the end is taken."""
@@ -48,6 +50,12 @@ _PAGE: Final = {
 }
 _SHOWN_STATUSES: Final = (200, 503)
 _NOTHING: Final = "-- No entries --"
+_NOT_SHOWN: Final = """\
+本地页面没有给出全部内容：本命令读不到数据文件夹里的 page-token。
+请用网关的用户再执行一次：sudo -u 用户 plantpulse-gateway bundle …
+The local page did not show everything: this command cannot read page-token in the data folder. Run it again as the
+gateway's user: sudo -u USER plantpulse-gateway bundle …
+"""
 _README: Final = """\
 厂脉网关支持存档。密码、凭证、密钥已去除，显示为 ***；设备地址和型号保留，交出前可以打开查看。
 PlantPulse gateway support archive. Passwords, credentials and keys are removed, shown as ***; addresses and models of
@@ -59,8 +67,8 @@ doctor.*          体检报告 / what doctor found
 outbox.json       待发库统计 / the outbox in numbers
 set-aside.json    县级拒收的批次及其内容（有才附上） / what the county refused, row by row (where there is any)
 devices.json      设备公告 / what devices said of themselves
-status.json       运行摘要 / the running gateway's summary
-page/             本地页面的健康与指标 / health and metrics of the local page
+status.json       run --status-file 写的运行摘要 / the summary that run --status-file writes
+page/             本地页面的健康、指标与运行摘要 / health, metrics and summary as the local page shows them
 environment.json  环境变量 / the environment
 logs/             日志 / logs
 profiles/         站点自己的型号 / the site's own profiles
@@ -116,12 +124,18 @@ def outbox_trees(view: OutboxView) -> dict[str, Any]:
 
 
 async def page_texts(seen: Examination) -> dict[str, str]:
-    """What the running gateway shows on its local page without a login, by name."""
+    """What the running gateway shows on its local page, by name; why not, where it does not show it to us."""
     found: dict[str, str] = {}
-    for name, path in _PAGE.items() if seen.plant is not None else ():
-        answered = await ask_page(seen.plant.gateway.page, path) if seen.plant is not None else None
+    if seen.plant is None:
+        return found
+    settings = seen.plant.gateway
+    shown = await asyncio.to_thread(token.kept, settings.data_dir) if settings.page.password_file is not None else ""
+    for name, path in _PAGE.items():
+        answered = await ask_page(settings.page, path, shown)
         if answered is not None and answered[0] in _SHOWN_STATUSES:
             found[f"page/{name}"] = answered[1].decode("utf-8", "replace")
+        elif answered is not None:
+            found["page/missing.txt"] = _NOT_SHOWN
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from gateway.bundle.scrubber import names_a_secret
+from gateway.page import token
 
 _MAX_BYTES: Final = 65_536
 _PUBLIC: Final = ("ca_file", "cert_file", "profile_folders", "data_dir")
@@ -21,7 +22,7 @@ def secrets_of(tree: Any, folder: Path, data_dir: Path | None, environment: Mapp
     """All secrets that can be found. `tree`: the plant's file as YAML reads it; `folder`: where it lies."""
     found = [*_in_tree(tree, "", folder), *_in_environment(environment)]
     if data_dir is not None:
-        found += _private_keys(data_dir)
+        found += [*_private_keys(data_dir), token.kept(data_dir)]
     return [secret for secret in found if secret]
 
 

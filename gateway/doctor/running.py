@@ -17,8 +17,11 @@ _MAX_BYTES: Final = 2 * 1024 * 1024
 _STALLED: Final = 503
 
 
-async def ask_page(config: PageConfig, path: str) -> tuple[int, bytes] | None:
-    """(status, body) of a path of the local page; None where nothing answers, or nothing is to."""
+async def ask_page(config: PageConfig, path: str, token: str = "") -> tuple[int, bytes] | None:
+    """(status, body) of a path of the local page; None where nothing answers, or nothing is to.
+
+    `token`: that of the data folder, in the place of the page's password.
+    """
     if config.listen == OFF or (listen := parse(config.listen)).port == 0:
         return None
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 (asked, not listened at)
@@ -30,6 +33,7 @@ async def ask_page(config: PageConfig, path: str) -> tuple[int, bytes] | None:
             session.get(
                 f"{'https' if config.cert_file else 'http'}://{name}:{listen.port}{path}",
                 ssl=context,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
                 allow_redirects=False,
             ) as response,
         ):

@@ -68,6 +68,8 @@ class Guard:
         self._logged = ""
         self._basic = b""
         """A mark of the last good Basic header, so that a scrape every few seconds costs no hash."""
+        self.token = ""
+        """What a command on this machine shows instead of the password; blank: nothing."""
 
     @property
     def is_open(self) -> bool:
@@ -127,7 +129,13 @@ class Guard:
             return True
         if self.knows(request.cookies.get(COOKIE, "")):
             return True
-        return await self._basic_fits(request)
+        return self._token_fits(request) or await self._basic_fits(request)
+
+    def _token_fits(self, request: web.Request) -> bool:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        return (
+            kind.lower() == "bearer" and bool(self.token) and hmac.compare_digest(given.encode(), self.token.encode())
+        )
 
     async def _basic_fits(self, request: web.Request) -> bool:
         """Basic authentication, for programs: the page never asks a browser for it. The user name is any."""

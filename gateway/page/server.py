@@ -15,7 +15,7 @@ from aiohttp import web
 from collectors.model import Quality, Role, Trouble
 from gateway.last_values import LastValue
 from gateway.link_set import LinkSet
-from gateway.page import metrics
+from gateway.page import metrics, token
 from gateway.page.config import OFF, PageConfig, parse
 from gateway.page.guard import COOKIE, SESSION_S, Guard, WaitError
 from gateway.page.passwords import PasswordError
@@ -47,10 +47,21 @@ class Page:
         while True:
             try:
                 await asyncio.to_thread(self._guard.load)
+                await asyncio.to_thread(self._issue_token)
                 await self._serve()
             except (OSError, PasswordError) as error:
                 self._troubles.report(_not_served(self._config.listen, error))
             await asyncio.sleep(RETRY_S)
+
+    def _issue_token(self) -> None:
+        """For commands on this machine; where the disk takes none they do without."""
+        if self._guard.is_open:
+            return
+        try:
+            self._guard.token = token.issue(self._status.reloader.config.gateway.data_dir)
+        except OSError as error:
+            self._guard.token = ""
+            _log.info("no token for commands on this machine", error=str(error))
 
     async def _serve(self) -> None:
         listen = parse(self._config.listen)
