@@ -110,9 +110,9 @@ class Batches:
         """The ordinal of the newest batch, 0 where there is none."""
         return int(self._db.one("SELECT coalesce(max(ordinal), 0) FROM batches"))
 
-    def body(self, ordinal: int) -> tuple[bytes, int]:
-        """A batch's body, and since when it is suspected."""
-        row: tuple[bytes, int] = self._db.execute(
+    def body(self, ordinal: int) -> tuple[bytes, int] | None:
+        """A batch's body, and since when it is suspected; None where it is no longer there."""
+        row: tuple[bytes, int] | None = self._db.execute(
             "SELECT body, settled_ns FROM batches WHERE ordinal = ?", (ordinal,)
         ).fetchone()
         return row

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from gateway.outbox.database import Database
-from gateway.wire import MAX_GAP_ROWS, MAX_ROWS, Gap, Ingest, records_of
+from gateway.wire import MAX_GAP_ROWS, MAX_ROWS, Gap, Ingest, is_device_id, records_of
 from metrics.record import TENTHS_PER_S
 
 MAX_GAPS_PER_BATCH: Final = 100
@@ -79,7 +79,7 @@ def gap_of(message: Ingest, reason: str) -> Gap:
     """What stands for a batch that will never come."""
     records = records_of(message)
     return Gap(
-        [ref.id for ref in message.devices],
+        [ref.id for ref in message.devices if is_device_id(ref.id)],
         int(records.start.min()) if len(records) else 0,
         int((records.start + records.length // TENTHS_PER_S).max()) if len(records) else 0,
         message.rows,

@@ -110,7 +110,7 @@ class Keeper:
             "SELECT ordinal FROM batches WHERE state = 0 AND ordinal > ? AND ordinal < ? ORDER BY ordinal",
             (thinned, last),
         ):
-            if not _begins_an_hour(decode(self._batches.body(ordinal)[0], Ingest)):
+            if not _begins_an_hour(self._message(ordinal)):
                 return ordinal, int(BatchState.UNSENT)
             self._db.set_meta(_THINNED, ordinal)
         row: tuple[int, int] | None = self._db.execute(
@@ -118,9 +118,13 @@ class Keeper:
         ).fetchone()
         return row
 
+    def _message(self, ordinal: int) -> Ingest:
+        body, _ = self._batches.body(ordinal) or (b"", 0)
+        return decode(body, Ingest)
+
     def _drop(self, ordinal: int, state: int, reason: str) -> None:
         if state == BatchState.UNSENT:
-            self.note_lost(decode(self._batches.body(ordinal)[0], Ingest), reason)
+            self.note_lost(self._message(ordinal), reason)
         self._batches.delete_where("ordinal = ?", (ordinal,))
 
     def note_lost(self, message: Ingest, reason: str) -> None:

@@ -10,17 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from gateway.outbox.batches import BatchState
 from gateway.outbox.database import Database
 from gateway.outbox.gap_notes import GapNotes
 from gateway.outbox.schema import prepare
-from gateway.wire import Gap, Ingest, WireError, decode, records_of
+from gateway.wire import Announcement, Gap, Ingest, WireError, decode, records_of
 
 ACKED_BUDGET_S: Final = 4.0
 """Confirmed batches are carried over for this long, newest first: the county has them."""
+MAX_ASIDE: Final = 2
+"""Damaged files that are kept to look at, the latest: each is as large as an outbox."""
 _SUFFIXES: Final = ("", "-wal", "-shm")
 _PARTIAL: Final = ".salvaging"
 _WHOLE: Final = ".salvaged"
+MAY_BE_DAMAGE: Final = (sqlite3.DatabaseError, WireError, msgspec.DecodeError)
+"""What `is_damage` can tell of."""
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAX_TRIED: Final = 1_000_000
 _NUMBERS: Final = ("epoch", "sequence", "dropped_batches", "dropped_rows", "past", "undated")
@@ -29,7 +35,12 @@ _LOST: Final = "lost: the outbox was damaged"
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the file's content is damaged; a full or missing disk is not damage."""
+    """Whether an error says that the file's content is damaged; a full or missing disk is not damage.
+
+    A flipped bit in what a page holds is nothing that SQLite sees: the messages' own checksums do.
+    """
+    if isinstance(error, WireError | msgspec.DecodeError):
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
 
@@ -94,10 +105,12 @@ def finish(path: Path) -> Path | None:
     if not whole.exists():
         return None
     aside = set_aside(path)
+    before = sorted(p for p in path.parent.glob(f"{path.name}.damaged-*") if not p.name.endswith(_SUFFIXES[1:]))
     if not aside.exists():  # an earlier try has moved it already
-        before = [p for p in path.parent.glob(f"{path.name}.damaged-*") if not p.name.endswith(_SUFFIXES[1:])]
         aside = max(before, default=aside)
     os.replace(whole, path)
+    for old in before[:-MAX_ASIDE]:
+        _remove(old)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -181,9 +194,11 @@ class Wreck:
         if owner is not None and owner != gateway:
             return Salvaged(self._path, error=error)
         for row in self.announcements():
-            db.execute("INSERT OR IGNORE INTO announcements (number, device, sent, body) VALUES (?, ?, ?, ?)", row)
+            if _can_be_read(row[3], Announcement):
+                db.execute("INSERT OR IGNORE INTO announcements (number, device, sent, body) VALUES (?, ?, ?, ?)", row)
         for _, body in self._scan("gaps", "ordinal", "ordinal, body"):
-            db.execute("INSERT INTO gaps (body) VALUES (?)", (body,))
+            if _can_be_read(body, Gap):
+                db.execute("INSERT INTO gaps (body) VALUES (?)", (body,))
         saved = dict.fromkeys(BatchState, 0)
         for row in self.batches():
             db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -266,6 +281,14 @@ class Wreck:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, str) and value.isdecimal()
+
+
+def _can_be_read(body: Any, kind: type[Announcement | Gap]) -> bool:
+    try:
+        msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.DecodeError, TypeError):
+        return False
+    return True
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:

@@ -23,7 +23,7 @@ from gateway.outbox.database import Database
 from gateway.outbox.gap_notes import GapNotes, gap_of, seen_from
 from gateway.outbox.limits import Keeper, Limits
 from gateway.outbox.redating import Undated, redate
-from gateway.outbox.salvage import INTERRUPTED, Salvaged, finish, is_damage, salvage
+from gateway.outbox.salvage import INTERRUPTED, MAY_BE_DAMAGE, Salvaged, finish, is_damage, salvage
 from gateway.outbox.schema import DiskError, new_epoch, prepare
 from gateway.wire import DeviceRef, Gap, Ingest, decode, ingest_message, records_of
 from metrics.record import Records
@@ -72,7 +72,7 @@ class Outbox:
             aside = finish(path)
             try:
                 self._open()
-            except sqlite3.DatabaseError as error:
+            except MAY_BE_DAMAGE as error:
                 if not is_damage(error):
                     raise
                 self.salvage(error)
@@ -206,7 +206,10 @@ class Outbox:
         after `since_ns` (None: after it was first refused), is set aside, kept to look at, and told as a gap. Returns
         how many rows were set aside.
         """
-        body, suspect_ns = self.batches.body(ordinal)
+        found = self.batches.body(ordinal)
+        if found is None:  # it was damaged, and is told as a gap
+            return 0
+        body, suspect_ns = found
         message = decode(body, Ingest)
         since_ns = suspect_ns if since_ns is None else since_ns
         with self.db.transaction():
@@ -222,7 +225,10 @@ class Outbox:
 
         Whether it was halved: no row is halved, nor what is in many pieces already.
         """
-        body, suspect_ns = self.batches.body(ordinal)
+        found = self.batches.body(ordinal)
+        if found is None:
+            return False
+        body, suspect_ns = found
         message = decode(body, Ingest)
         trusted, pieces = self.batches.waiting_of_each_kind()
         if _is_single(message) or trusted > (0 if suspect_ns else 1) or pieces >= MAX_UNPROVEN_PIECES:
@@ -234,10 +240,12 @@ class Outbox:
     def _halve(self, ordinal: int, message: Ingest, suspect_ns: int) -> None:
         """Two batches in the place of one; a gap without rows says that its number will never come.
 
-        Gaps wait for a batch that is not suspected: they may be what was refused.
+        Gaps wait for a batch that is not suspected. They may be what was refused, so they name no devices any more:
+        they would have every batch refused that carries them.
         """
-        gone = msgspec.structs.replace(gap_of(message, "sent in two halves"), rows=0)
-        self._gaps.add_all_of(message, gone)
+        gone = msgspec.structs.replace(gap_of(message, "sent in two halves"), rows=0, devices=[])
+        gaps = [msgspec.structs.replace(gap, devices=[]) for gap in message.gaps]
+        self._gaps.add_all_of(msgspec.structs.replace(message, gaps=gaps), gone)
         records, middle = records_of(message), message.rows // 2
         for part in (slice(0, middle), slice(middle, None)):
             half = records.take(part)

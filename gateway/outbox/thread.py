@@ -8,10 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
-from gateway.outbox.salvage import is_damage
+from gateway.outbox.salvage import MAY_BE_DAMAGE, is_damage
 from gateway.outbox.store import Outbox
+from gateway.wire import WireError
 
 T = TypeVar("T")
 _log = structlog.get_logger("gateway")
@@ -23,7 +25,7 @@ class OutboxThread:
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._damage: sqlite3.DatabaseError | None = None
+        self._damage: Exception | None = None
         """Damage that was met and could not be mended yet: the disk may be full."""
 
     async def call(self, method: Callable[..., T], *arguments: Any) -> T:
@@ -38,7 +40,7 @@ class OutboxThread:
         if self._damage is None:
             try:
                 return method(*arguments)
-            except sqlite3.DatabaseError as error:
+            except MAY_BE_DAMAGE as error:
                 if not is_damage(error):
                     raise
                 self._damage = error
@@ -48,7 +50,10 @@ class OutboxThread:
         except OSError as error:  # a disk that is full or gone is told as one by whoever called
             raise sqlite3.OperationalError(str(error)) from error
         self._damage = None
-        return method(*arguments)
+        try:
+            return method(*arguments)
+        except (WireError, msgspec.DecodeError) as error:  # nothing that a new file could hold: tell it, go on
+            raise sqlite3.DatabaseError(str(error)) from error
 
     def stop(self) -> None:
         """Wait for what is being written, then close the file."""

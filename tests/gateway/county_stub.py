@@ -43,6 +43,8 @@ class CountyStub:
         """Answers to give instead of journalling, one for each coming ingest."""
         self.poison: Callable[[Records], int] = lambda records: 0
         """HTTP status for batches that it does not take; 0: it takes them."""
+        self.poison_names: Callable[[list[str]], bool] = lambda names: False
+        """Whether it refuses (400) a batch whose rows or gaps name these devices."""
         self.refusal: tuple[int, str] | None = None
         """Status and problem code that every request gets."""
         self.ask_for: list[Missing] = []
@@ -112,7 +114,8 @@ class CountyStub:
         if self.answers:
             await self._note()
             return self.answers.pop(0)
-        if status := self.poison(records_of(message)):
+        named = [ref.id for ref in message.devices] + [name for gap in message.gaps for name in gap.devices]
+        if status := 400 if self.poison_names(named) else self.poison(records_of(message)):
             await self._note()
             return web.json_response({"code": "not-a-message"}, status=status)
         key = (message.epoch, message.sequence)

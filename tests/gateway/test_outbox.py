@@ -556,6 +556,59 @@ def damaged_outbox(path: Path) -> list[bytes]:
     return bodies
 
 
+def flip_a_bit_of(path: Path, table: str, ordinal: int) -> None:
+    """Change a message as a card may that forgets: no page is damaged for SQLite."""
+    with sqlite3.connect(path) as db:
+        (body,) = db.execute(f"SELECT body FROM {table} WHERE rowid = ?", (ordinal,)).fetchone()
+        changed = bytes([*body[:-1], body[-1] ^ 0xFF]) if table == "batches" else b"\xc1" + body[1:]
+        db.execute(f"UPDATE {table} SET body = ? WHERE rowid = ?", (changed, ordinal))
+    db.close()
+
+
+def test_a_message_that_changed_on_the_card_is_told_as_a_gap_whatever_meets_it_first(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    box = Outbox(path, "g-1", Limits(bytes=400_000))
+    for start in range(9):
+        box.commit([batch(start, 1500)], b"c", 1)
+    box.close()
+    for ordinal, meet in (
+        (2, lambda box: box.refuse(2, 5, "400 the checksum is wrong")),
+        (4, lambda box: box.halve_alone(4, 5)),
+        (5, lambda box: box.open_epoch()),
+        (1, lambda box: [box.commit([batch(start, 1500)], b"c", 1) for start in range(20, 60)]),
+    ):
+        flip_a_bit_of(path, "batches", ordinal)
+        thread = OutboxThread(Outbox(path, "g-1", Limits(bytes=400_000)))
+        thread._run(meet, (thread.outbox,))
+        assert thread.outbox.salvaged is not None
+        assert thread.outbox.batches.body(ordinal) is None
+        thread.stop()
+    assert len(list(tmp_path.glob("outbox.sqlite3.damaged-*"))) == 2, "so many are kept to look at"
+    box = Outbox(path, "g-1")
+    gaps = [gap for p in pending(box) for gap in decode(p.body, Ingest).gaps]
+    box.commit([batch(99)], b"c", 1)
+    gaps += [gap for p in pending(box) for gap in decode(p.body, Ingest).gaps]
+    told = {(gap.stands_for(box.epoch()) or (0, 0))[1] for gap in gaps if "damaged" in gap.reason}
+    assert told >= {2, 4}
+    box.close()
+
+
+@pytest.mark.parametrize("table", ["gaps", "announcements"])
+def test_a_gap_or_announcement_that_changed_on_the_card_does_not_stop_the_gateway(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    box = Outbox(path, "g-1")
+    box.announced.add(announcement())
+    box.commit([batch(1, rows=1)], b"c", 1)
+    box.refuse(1, 2, "400 no")
+    box.close()
+    flip_a_bit_of(path, table, 1)
+    thread = OutboxThread(Outbox(path, "g-1"))
+    thread._run(thread.outbox.commit, ([batch(2)], b"c", 3))
+    assert thread.outbox.salvaged is not None
+    assert thread.outbox.depth().unsent == 1
+    thread.stop()
+
+
 def test_a_salvage_that_finds_the_disk_full_loses_nothing_and_goes_on_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

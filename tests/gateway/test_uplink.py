@@ -14,7 +14,7 @@ from gateway.outbox import Outbox, OutboxThread
 from gateway.outbox.store import MAX_UNPROVEN_PIECES
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
-from gateway.wire import DevicePresence, Ingest, Missing, decode
+from gateway.wire import DevicePresence, DeviceRef, Ingest, Missing, decode
 from metrics.record import DAY_S
 from tests.gateway.county_stub import CountyStub
 from tests.gateway.test_outbox import announcement, batch
@@ -193,6 +193,28 @@ async def test_rows_at_which_the_county_fails_are_found_also_where_nothing_else_
         assert {f"m-{i}" for i in range(300)} - {d for d, start, _ in county.rows if start == 120} == {
             f"m-{i}" for i in poisoned
         }
+
+
+async def test_a_device_that_the_county_refuses_does_not_have_its_gap_refused_for_ever(
+    county: CountyStub, plant: Make, tmp_path: Path
+) -> None:
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.poison_names = lambda names: "m-5" in names
+        refs, records = batch(2, rows=8)
+        await rig.thread.call(rig.thread.outbox.commit, [(refs, records)], b"c", 1)
+        async with running(rig.uplink.run_ingest()):
+            await until(lambda: rig.uplink.poisoned)
+            for start in range(3, 6):  # they carry the gap
+                await rig.thread.call(rig.thread.outbox.commit, [([DeviceRef("m-9")], batch(start, 1)[1])], b"c", 1)
+                rig.uplink.wake()
+                await until(lambda: ("m-9", start * 60, 0) in county.rows)  # noqa: B023 (awaited at once)
+            await until(lambda: _drained(rig))
+        asked = county.requests["ingest"]
+        last = county.messages[-1]
+        assert (last.rows, len(last.gaps)) == (1, 0), "everything is told"
+        assert sum(gap.rows for message in county.messages for gap in message.gaps) == 1 == rig.uplink.poisoned
+        assert asked < 20
+        assert county.doubled == []
 
 
 async def test_while_the_county_fails_at_everything_a_batch_is_cut_into_few_pieces_and_nothing_is_set_aside(
