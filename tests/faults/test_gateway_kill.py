@@ -25,15 +25,15 @@ ROOT = Path(__file__).parents[2]
 class Process:
     """A gateway process that can be killed and started again over the same folder."""
 
-    def __init__(self, url: str, folder: Path, *settings: str) -> None:
+    def __init__(self, url: str, folder: Path, *settings: str, log: Path | None = None) -> None:
         folder.mkdir()
         (folder / "credential").write_text(CREDENTIAL)
         self.arguments = [url, str(folder), str(time.time()), *settings]
-        self.folder = folder
+        self._log = log or folder / "log"
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        log = (self.folder / "log").open("ab")
+        log = self._log.open("ab")
         try:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -56,7 +56,7 @@ class Process:
         return self.process.returncode
 
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        return self._log.read_text()
 
 
 async def until_checkpoint(folder: Path) -> None:
@@ -110,12 +110,16 @@ async def kill_many(
         await gateway.start()
     await asyncio.sleep(0.5)
     assert await gateway.end(signal.SIGTERM) == 0, gateway.log()
+    everything_accepted_came_once(county, folder)
+
+
+def everything_accepted_came_once(county: CountyStub, folder: Path) -> None:
+    """Set the outbox of a gateway that has ended in order beside what the county has."""
     box = Outbox(folder / "outbox.sqlite3", "g-1")
     saved = checkpoint.read(box.checkpoint() or b"")
     written = dict(box.db.execute("SELECT sequence, body FROM batches"))
     depth = box.depth()
     box.close()
-    # Every accepted batch is at the county, once, with its bytes.
     assert depth.unsent == depth.poisoned == depth.dropped_batches == 0
     assert {sequence: body for (_, sequence), body in county.bodies.items()} == written
     assert sorted(written) == list(range(1, len(written) + 1))
