@@ -47,6 +47,8 @@ class Failing:
         self._taken = 0
         self._failures: dict[int, tuple[int, int]] = {}
         """By a batch's ordinal: how often the county failed at it, and `_taken` from which others count."""
+        self._announcing: tuple[int, int] | None = None
+        """How often the county failed at announcements, and `_taken` when it first did."""
         self._families: dict[int, _Family] = {}
         """By the instant at which the whole batch came under suspicion."""
 
@@ -72,6 +74,15 @@ class Failing:
         if is_half and times == 1:
             return Step.OTHER
         return Step.PERHAPS if times >= FAILS_ALWAYS else Step.LATER
+
+    def fails_announcing(self) -> bool:
+        """The county failed at announcements: whether again and again, and while it takes batches."""
+        times, since = self._announcing or (0, self._taken)
+        self._announcing = times + 1, since
+        if times + 1 < FAILS_ALWAYS or self._taken == since:
+            return False
+        self._announcing = None
+        return True
 
     def suspected_ns(self, batch: Pending) -> int:
         """Since when a batch, or the one it is a half of, is known to be to blame, 0: it is not yet."""

@@ -74,6 +74,7 @@ class Status:
             "batches_set_aside": depth.poisoned,
             "set_aside": [batch._asdict() for batch in depth.set_aside],
             "records_dropped": depth.dropped_rows,
+            "announcements_refused": uplink.refused_announcements,
             "time_is_known": self.dating.is_known,
             "county_clock_ahead_ms": _ms(self.clock.county_ahead_ns),
             "system_clock_ahead_ms": _ms(self.clock.step_ns()),

@@ -36,6 +36,7 @@ from gateway.wire import (
     CONTENT_TYPE_MSGPACK,
     Accepted,
     Announce,
+    Announcement,
     DevicePresence,
     IngestAnswer,
     Live,
@@ -54,6 +55,7 @@ DEPTH_SHOWN_S: Final = 10.0
 """What waits in the outbox is counted this often while nothing is sent."""
 DISK_RETRY_S: Final = 2.0
 LIVE_PAUSE_S: Final = 0.25
+ANNOUNCE_AT_ONCE: Final = 200
 ANNOUNCE_AGAIN_S: Final = 60.0
 """A county that asks for announcements gets them this often at most."""
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
@@ -104,11 +106,14 @@ class Uplink:
         self._changed = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._access = Access(config)
-        self._announce_at_once = 200
+        self._announce_at_once = ANNOUNCE_AT_ONCE
+        self._announcing_rests = False
         self._announced_again_s = -ANNOUNCE_AGAIN_S
         self.sent_rows = 0
         self.refused_rows = 0
         self.held_rows = 0
+        self.refused_announcements = 0
+        """That the county did not take, since the start."""
         self.poisoned = 0
         """Rows set aside since the start."""
         self._failing = Failing()
@@ -206,18 +211,9 @@ class Uplink:
         outbox = self._outbox.outbox
         if not self.dated.is_set():
             await self._ask_the_time()
-        announcements = await self._outbox.call(outbox.announced.unsent, self._announce_at_once)
-        if announcements:
-            epoch = await self._outbox.call(outbox.epoch)
-            try:
-                await self._post("announce", encode(Announce(self._gateway, epoch, announcements)), Accepted)
-            except _PoisonError as error:
-                if len(announcements) > 1:
-                    self._announce_at_once = 1  # one of them is to blame: find it
-                    return True
-                what = f"announcement {announcements[0].number}"
-                self._troubles.report(trouble_of_set_aside(what, str(error), ANNOUNCED))
-            await self._outbox.call(outbox.announced.mark_sent, announcements[-1].number)
+        rests, self._announcing_rests = self._announcing_rests, False
+        if not rests and (said := await self._outbox.call(outbox.announced.unsent, self._announce_at_once)):
+            await self._announce(said)
             return True
         batch: Pending | None = await self._outbox.call(outbox.next_unsent, newest)
         if batch is None:
@@ -235,6 +231,35 @@ class Uplink:
         await self._settle(batch, answer)
         self.depth = await self._outbox.call(outbox.depth)
         return True
+
+    async def _announce(self, said: list[Announcement]) -> None:
+        """Send announcements; those that the county never takes are told, and keep nothing else waiting.
+
+        Raises _LaterError.
+        """
+        outbox = self._outbox.outbox
+        try:
+            epoch = await self._outbox.call(outbox.epoch)
+            await self._post("announce", encode(Announce(self._gateway, epoch, said)), Accepted)
+        except _PoisonError as error:
+            reason = str(error)
+        except _LaterError as later:
+            if not later.failed:
+                raise
+            self._announcing_rests = True  # what the county takes next tells whether this is to blame
+            if not self._failing.fails_announcing():
+                raise
+            reason = str(later)
+        else:
+            await self._outbox.call(outbox.announced.mark_sent, said[-1].number)
+            return
+        if len(said) > 1:
+            self._announce_at_once = 1  # one of them is to blame: find it
+            return
+        self.refused_announcements += 1
+        self._announce_at_once = ANNOUNCE_AT_ONCE
+        self._troubles.report(trouble_of_set_aside(f"announcement {said[0].number}", reason, ANNOUNCED))
+        await self._outbox.call(outbox.announced.mark_sent, said[0].number)
 
     async def _ask_the_time(self) -> None:
         """Tell the county how the devices are: its answer bears its clock. Returns when all dates are known.

@@ -49,6 +49,12 @@ def _lines(status: Mapping[str, Any]) -> Iterator[str]:
         "records_dropped_total", "counter", "Records dropped by the outbox.", alone(status["records_dropped"])
     )
     yield from _family(
+        "announcements_refused_total",
+        "counter",
+        "Announcements that the county did not take.",
+        alone(status["announcements_refused"]),
+    )
+    yield from _family(
         "shed_total",
         "counter",
         "Everything dropped, by reason.",

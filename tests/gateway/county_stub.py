@@ -47,6 +47,8 @@ class CountyStub:
         """Whether it refuses (400) a batch whose rows or gaps name these devices."""
         self.refusal: tuple[int, str] | None = None
         """Status and problem code that every request gets."""
+        self.fails_at_device = ""
+        """Announcements of this device are answered 500."""
         self.ask_for: list[Missing] = []
         self.lacks_announcements = False
         self.time_ns: Callable[[], int] = time.time_ns
@@ -148,6 +150,9 @@ class CountyStub:
         if (refused := await self._refused()) is not None:
             return refused
         message = decode(await request.read(), Announce)
+        if any(a.device == self.fails_at_device for a in message.announcements):
+            await self._note()
+            return web.Response(status=500, text="oh")
         self.announcements |= {a.number: a for a in message.announcements}
         await self._note()
         return self._accepted(len(message.announcements))

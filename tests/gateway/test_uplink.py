@@ -89,6 +89,41 @@ async def test_announcements_go_before_the_records_that_name_them(
         assert county.announcements[1].device == "m-1"
 
 
+async def test_an_announcement_at_which_the_county_fails_keeps_nothing_else_waiting(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    county.fails_at_device = "m-2"
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        for name in ("m-1", "m-2", "m-3"):
+            await rig.thread.call(rig.thread.outbox.announced.add, announcement(name))
+        async with running(rig.uplink.run_ingest()):
+            for start in range(1, 30):
+                await rig.commit(start)
+                await until(lambda: has_row(county, start))  # noqa: B023 (awaited at once)
+                if len(county.announcements) == 2:
+                    break
+            await until(lambda: rig.uplink.refused_announcements)
+        assert {a.device for a in county.announcements.values()} == {"m-1", "m-3"}
+        assert rig.uplink.refused_announcements == 1
+        assert "batch_set_aside" in rig.codes()
+
+
+async def test_while_the_county_fails_at_everything_no_announcement_is_given_up(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    county.fails_at_device, county.poison = "m-1", lambda records: 500
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        await rig.thread.call(rig.thread.outbox.announced.add, announcement())
+        async with running(rig.uplink.run_ingest()):
+            await rig.commit(1)
+            await county.until(lambda: county.requests["announce"] >= 20)
+            county.fails_at_device, county.poison = "", lambda records: 0
+            await county.until(lambda: county.announcements and len(county.rows) == 2)
+        assert rig.uplink.refused_announcements == 0
+
+
 async def test_sending_goes_on_by_itself_when_the_county_is_back(
     county: CountyStub, plant: Make, tmp_path: Path
 ) -> None:
