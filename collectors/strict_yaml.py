@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from collectors.causes import cause_of
+
 Model = TypeVar("Model", bound=BaseModel)
 _SHOWN_CHARACTERS = 80
 # the parser in C where PyYAML has it: a Pi reads the whole catalogue in a fifth of the time
@@ -70,8 +72,8 @@ def read(path: Path) -> Located:
                     0,
                     "-",
                     "-",
-                    f"无法读取文件：{error.strerror}。请检查路径和权限。",
-                    f"cannot read the file: {error.strerror}. Check path and permissions.",
+                    f"无法读取文件：{cause_of(error).zh}。请检查路径和权限。",
+                    f"cannot read the file: {cause_of(error).en}. Check path and permissions.",
                 )
             ]
         ) from error

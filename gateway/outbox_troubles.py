@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from collectors.causes import cause_of
 from collectors.model import Trouble
 from gateway.outbox.salvage import Salvaged
 
@@ -21,8 +22,8 @@ def not_writable(error: Exception) -> Trouble:
     return Trouble(
         DISK,
         "disk_not_writable",
-        f"无法写入待发库：{error}。数据暂存内存。",
-        f"the outbox cannot be written: {error}. Records are held in memory.",
+        f"无法写入待发库（{cause_of(error).zh}）。数据暂存内存。",
+        f"the outbox cannot be written ({cause_of(error).en}). Records are held in memory.",
         "请检查磁盘空间和存储卡。",
         "Check disk space and the card.",
     )

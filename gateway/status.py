@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from collectors.causes import cause_of
 from collectors.model import Trouble
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.dating import Dating
@@ -134,9 +135,9 @@ class Status:
                 await asyncio.to_thread(write, path, self.summary())
                 self.troubles.clear("status-file")
             except OSError as error:
-                self.troubles.report(
-                    Trouble("status-file", "not_writable", f"无法写入状态文件：{error}", f"cannot write it: {error}")
-                )
+                zh, en = cause_of(error)
+                told = Trouble("status-file", "not_writable", f"无法写入状态文件（{zh}）。", f"cannot write it ({en}).")
+                self.troubles.report(told)
             await asyncio.sleep(STATUS_S)
 
 

@@ -328,9 +328,10 @@ class Uplink:
                 Trouble(
                     f"{SUBJECT}/rows",
                     "rows_refused",
-                    f"县级拒收了 {len(answer.refused)} 行，例如 {first.column} = {first.value}。",
-                    f"the county refused {len(answer.refused)} rows, such as {first.column} = {first.value}, "
-                    f"expected {first.expected}.",
+                    f"县级拒收了 {len(answer.refused)} 行，例如 {first.column} = {first.value}；县级原话，应为："
+                    f"“{first.expected}”。",
+                    f"the county refused {len(answer.refused)} rows, such as {first.column} = {first.value}; in its "
+                    f'own words it expected "{first.expected}".',
                     "请把这条信息报告给软件维护方。",
                     "Report this line to the maintainers of the software.",
                 )

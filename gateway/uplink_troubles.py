@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -10,6 +9,7 @@ from typing import Final, NamedTuple
 import aiohttp
 import msgspec
 
+from collectors.causes import Cause, cause_of
 from collectors.model import Trouble
 
 SUBJECT: Final = "uplink"
@@ -91,34 +91,27 @@ def words_of_proxy_answer(status: int) -> Words:
     )
 
 
-def words_of_proxy_away(cause: str) -> Words:
+def words_of_proxy_away(cause: Cause) -> Words:
     """A proxy that cannot be reached."""
     return Words(
         "proxy_unreachable",
-        f"连不上代理（{cause}）",
-        f"the proxy cannot be reached ({cause})",
+        f"连不上代理（{cause.zh}）",
+        f"the proxy cannot be reached ({cause.en})",
         "请检查 uplink.proxy 或环境变量 HTTPS_PROXY；不需要代理时写 proxy: none。",
         "Check uplink.proxy, or HTTPS_PROXY in the environment; where none is needed say proxy: none.",
     )
 
 
-def words_of_name(cause: str) -> Words:
+def words_of_name(cause: Cause) -> Words:
     """A host name that no name server knows."""
     return Words(
         "county_name_unknown",
-        f"找不到主机名（{cause}）",
-        f"the host name is not found ({cause})",
+        f"找不到主机名（{cause.zh}）",
+        f"the host name is not found ({cause.en})",
         "请检查 uplink.url 的拼写和 /etc/resolv.conf 里的 DNS 服务器；只能经代理上网时，请设 uplink.proxy。",
         "Check the spelling in uplink.url and the name servers in /etc/resolv.conf; where only a proxy leads out, "
         "set uplink.proxy.",
     )
-
-
-def _said(error: BaseException) -> str:
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno)  # aiohttp and asyncio write the call and its arguments
-    return str(error) or type(error).__name__
 
 
 def words_of_link(error: BaseException) -> Words:
@@ -130,22 +123,22 @@ def words_of_link(error: BaseException) -> Words:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return words_of_proxy_answer(error.status)
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return words_of_proxy_away(str(error))
+        return words_of_proxy_away(cause_of(error))
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return words_of_name(str(error))
+        return words_of_name(cause_of(error))
     if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
         return Words(
             "county_not_encrypted",
-            f"加密连接没有建立（{error}）",
-            f"no encrypted connection ({error})",
+            f"加密连接没有建立（{cause_of(error).zh}）",
+            f"no encrypted connection ({cause_of(error).en})",
             "请检查端口是否为 https 的端口，中间是否有拦截设备。",
             "Check that the port is the one of https, and that nothing in between interferes.",
         )
-    cause_text = _said(error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        error = ConnectionResetError()
     return Words(
         "county_unreachable",
-        cause_text,
-        cause_text,
+        *cause_of(error),
         "请检查网络、地址和防火墙。",
         "Check network, address and firewall.",
     )
@@ -164,13 +157,21 @@ def trouble_of_link(url: str, error: BaseException) -> Trouble:
     )
 
 
+def _zh_words(detail: str) -> str:
+    return f"县级原话：“{detail}”" if detail else ""
+
+
+def _en_words(detail: str) -> str:
+    return f' Its own words: "{detail}"' if detail else ""
+
+
 def trouble_of_credential(status: int, detail: str) -> Trouble:
     """The county does not know the credential, or knows it as another gateway's."""
     return Trouble(
         SUBJECT,
         "credential_refused",
-        f"县级服务不接受本网关的凭证（{status}）：{detail}",
-        f"the county does not accept this gateway's credential ({status}): {detail}",
+        f"县级服务不接受本网关的凭证（{status}）。{_zh_words(detail)}",
+        f"the county does not accept this gateway's credential ({status}).{_en_words(detail)}",
         "请检查 uplink.credential_file 与 site；必要时请县里生成登记代码，执行 plantpulse-gateway enroll。",
         "Check uplink.credential_file and site; if need be ask for a code and run plantpulse-gateway enroll.",
     )
@@ -220,8 +221,8 @@ def trouble_of_status(status: int, detail: str) -> Trouble:
     return Trouble(
         SUBJECT,
         f"county_answers_{status}",
-        f"县级服务返回 {status}：{detail}。稍后重试。",
-        f"the county answers {status}: {detail}. Trying again.",
+        f"县级服务返回 {status}，稍后重试。{_zh_words(detail)}",
+        f"the county answers {status}. Trying again.{_en_words(detail)}",
         "若持续出现，请联系县级管理员。",
         "If it goes on, tell the county's administrator.",
     )

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import Final
 
+from collectors.causes import cause_of
 from collectors.modbus.address import LinkAddress
 from collectors.modbus.framing import (
     DoubtError,
@@ -156,8 +157,8 @@ class Link:
         except OSError as error:
             raise LinkError(
                 "modbus.port-missing",
-                f"打不开串口 {self.address.path}：{error.strerror}。",
-                f"cannot open the serial port {self.address.path}: {error.strerror}.",
+                f"打不开串口 {self.address.path}：{cause_of(error).zh}。",
+                f"cannot open the serial port {self.address.path}: {cause_of(error).en}.",
                 "检查 USB 转换器是否插好，路径是否正确（建议用 /dev/serial/by-id/ 下的路径）。",
                 "check that the USB adapter is plugged in and the path is right (prefer one below /dev/serial/by-id/).",
             ) from error
@@ -322,8 +323,8 @@ def _connect_error(address: LinkAddress, error: Exception) -> LinkError:
         )
     return LinkError(
         "modbus.unreachable",
-        f"无法连接 {address.url}：{error}。",
-        f"cannot reach {address.url}: {error}.",
+        f"无法连接 {address.url}：{cause_of(error).zh}。",
+        f"cannot reach {address.url}: {cause_of(error).en}.",
         "检查 IP 地址、网线和路由。",
         "check IP address, cable and route.",
     )

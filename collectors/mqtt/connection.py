@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from collectors.causes import cause_of
 from collectors.model import Clock, CollectorError, ConfigError, LinkError
 from collectors.mqtt.addresses import Address
 from collectors.mqtt.broker_socket import BrokerSocket, open_socket
@@ -401,8 +402,8 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             "mqtt.ca-file",
-            f"CA 证书 {settings.ca_file} 不能用（{error}）。",
-            f"the CA certificate {settings.ca_file} cannot be used ({error}).",
+            f"CA 证书 {settings.ca_file} 不能用（{cause_of(error).zh}）。",
+            f"the CA certificate {settings.ca_file} cannot be used ({cause_of(error).en}).",
             "ca_file 应为 PEM 格式的证书文件。",
             "ca_file must be a certificate in PEM format.",
         ) from error
@@ -413,8 +414,8 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 "mqtt.client-certificate",
-                f"客户端证书 {settings.cert_file} 不能用（{error}）。",
-                f"the client certificate {settings.cert_file} cannot be used ({error}).",
+                f"客户端证书 {settings.cert_file} 不能用（{cause_of(error).zh}）。",
+                f"the client certificate {settings.cert_file} cannot be used ({cause_of(error).en}).",
                 "cert_file 和 key_file 应为 PEM 格式、互相配对、密钥不带密码。",
                 "cert_file and key_file must be PEM, belong to each other, and the key must have no password.",
             ) from error

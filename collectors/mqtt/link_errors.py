@@ -6,17 +6,18 @@ import ssl
 
 from paho.mqtt.reasoncodes import ReasonCode
 
+from collectors.causes import cause_of
 from collectors.model import LinkError
 from collectors.mqtt.addresses import Address
 
 
 def tls_error(address: Address, error: ssl.SSLError) -> LinkError:
     """No encrypted connection."""
-    reason = getattr(error, "verify_message", "") or error.reason or str(error)
+    cause = cause_of(error)
     return LinkError(
         "mqtt.tls-failed",
-        f"与 {address} 的加密连接没有建立（{reason}）。",
-        f"no encrypted connection to {address} ({reason}).",
+        f"与 {address} 的加密连接没有建立（{cause.zh}）。",
+        f"no encrypted connection to {address} ({cause.en}).",
         "请用 ca_file 指定签发服务器证书的 CA，并核对主机名和证书有效期；端口可能未加密。",
         "Name the CA that signed the broker's certificate in ca_file; check host name and expiry; "
         "the port may not be encrypted.",
@@ -25,10 +26,11 @@ def tls_error(address: Address, error: ssl.SSLError) -> LinkError:
 
 def unreachable(address: Address, error: OSError) -> LinkError:
     """Nobody listens there."""
+    cause = cause_of(error)
     return LinkError(
         "mqtt.broker-unreachable",
-        f"无法连接 {address}（{error.strerror or error}）。",
-        f"cannot reach {address} ({error.strerror or error}).",
+        f"无法连接 {address}（{cause.zh}）。",
+        f"cannot reach {address} ({cause.en}).",
         "请检查服务器是否运行、地址、端口和网线。",
         "Check that the broker runs, its address and port, and the cable.",
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from collectors.causes import cause_of
 from collectors.model import ConfigError
 
 _CLIENT_ID_BYTES: Final = 8
@@ -68,8 +69,8 @@ class SessionMemory:
         except OSError as error:
             raise ConfigError(
                 "mqtt.state-folder",
-                f"无法写入 {self.path}（{error.strerror}）。",
-                f"cannot write {self.path} ({error.strerror}).",
+                f"无法写入 {self.path}（{cause_of(error).zh}）。",
+                f"cannot write {self.path} ({cause_of(error).en}).",
                 "请检查状态文件夹的权限和剩余空间。",
                 "Check the state folder's permissions and free space.",
             ) from error

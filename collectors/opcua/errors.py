@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
 from asyncua import ua
 
+from collectors.causes import Cause, cause_of
 from collectors.model import LinkError
 
 
 def lost(address: str, error: BaseException) -> LinkError:
     """A link that cannot be made, or that broke."""
+    cause = said(error)
     return LinkError(
         "opcua.link-lost",
-        f"无法与 OPC UA 服务器 {address} 通信（{said(error)}）。",
-        f"cannot talk to the OPC UA server {address} ({said(error)}).",
+        f"无法与 OPC UA 服务器 {address} 通信（{cause.zh}）。",
+        f"cannot talk to the OPC UA server {address} ({cause.en}).",
         "请检查电源、网线、地址与端口，以及服务器是否运行。网关会自动重试。",
         "Check power, cable, address and port, and that the server runs. The gateway tries again by itself.",
     )
@@ -42,12 +42,9 @@ def ended(address: str, status: ua.StatusCode) -> LinkError:
     )
 
 
-def said(error: BaseException) -> str:
-    """What an exception says, in a few words."""
-    if isinstance(error, TimeoutError):
-        return "timeout"
+def said(error: BaseException) -> Cause:
+    """What an exception says, in a few words; a status code by its name."""
     if isinstance(error, ua.UaStatusCodeError):
-        return str(ua.StatusCode(error.code).name)
-    if isinstance(error, ConnectionError) and error.errno:
-        return os.strerror(error.errno)  # asyncio's own words hold the call and its arguments
-    return str(error) or type(error).__name__
+        name = str(ua.StatusCode(error.code).name)
+        return Cause(name, name)
+    return cause_of(error)

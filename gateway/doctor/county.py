@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from collectors.causes import cause_of
 from collectors.model import CollectorError
 from gateway.access import read_credential, tls_context
 from gateway.config import PlantConfig
@@ -78,7 +79,7 @@ async def _name(host: str) -> Finding:
         async with asyncio.timeout(TIMEOUT_S):
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError, UnicodeError) as error:
-        return _failed("county.name", words_of_name(_text(error)), host)
+        return _failed("county.name", words_of_name(cause_of(error)), host)
     addresses = sorted({str(entry[4][0]) for entry in found})
     values = {"addresses": addresses, "took_ms": round((time.monotonic() - before_s) * 1000, 1)}
     shown = ", ".join(addresses)
@@ -95,7 +96,7 @@ async def _proxy(proxy: Proxy, host: str, port: int, encrypted: bool) -> Finding
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-        return _failed("county.proxy", words_of_proxy_away(_text(error)), subject)
+        return _failed("county.proxy", words_of_proxy_away(cause_of(error)), subject)
     if status != _CONNECTED:
         return _failed("county.proxy", words_of_proxy_answer(status), subject)
     zh, en = ("环境变量", "the environment") if proxy.from_environment else ("uplink.proxy", "uplink.proxy")
@@ -127,7 +128,7 @@ def _ca_file(uplink: UplinkConfig) -> list[Finding]:
     try:
         certificates = tls_context(uplink.ca_file).get_ca_certs()
     except (OSError, ssl.SSLError) as error:
-        zh, en = f"不是可用的 PEM 证书（{_text(error)}）", f"no usable PEM certificate ({_text(error)})"
+        zh, en = f"不是可用的 PEM 证书（{cause_of(error).zh}）", f"no usable PEM certificate ({cause_of(error).en})"
         return [
             _fail("county.ca", zh, en, "请向县里重新要 CA 证书文件。", "Ask the county for its CA's file.", subject)
         ]
@@ -158,7 +159,7 @@ async def _tls(uplink: UplinkConfig, proxy: Proxy | None, host: str, port: int) 
     except ssl.SSLCertVerificationError as error:
         return _failed("county.tls", words_of_certificate(error), subject)
     except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
-        zh, en = f"加密连接没有建立（{_text(error)}）", f"no encrypted connection ({_text(error)})"
+        zh, en = f"加密连接没有建立（{cause_of(error).zh}）", f"no encrypted connection ({cause_of(error).en})"
         step_zh = "请检查 uplink.url 的主机和端口、防火墙，以及中间是否有拦截设备。"
         step_en = "Check host and port in uplink.url, the firewall, and that nothing in between interferes."
         return _fail("county.tls", zh, en, step_zh, step_en, subject)
@@ -244,17 +245,11 @@ def _words_of(error: Exception) -> tuple[str, str, str, str]:
     if isinstance(error, ProxyError):
         return error.zh, error.en, error.next_zh, error.next_en
     return (
-        f"proxy_credential_file 无法读取（{_text(error)}）",
-        f"proxy_credential_file cannot be read ({_text(error)})",
+        f"proxy_credential_file 无法读取（{cause_of(error).zh}）",
+        f"proxy_credential_file cannot be read ({cause_of(error).en})",
         "请检查路径和权限。",
         "Check path and permissions.",
     )
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, TimeoutError) and not str(error):
-        return f"{TIMEOUT_S:.0f} s"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _days_left(not_after: str) -> int:

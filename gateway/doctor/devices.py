@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from collectors.causes import cause_of
 from collectors.entries import DeviceEntry, protocol_of
 from collectors.modbus.address import lasting_name, parse_address
 from gateway.doctor.findings import Finding
@@ -77,13 +78,13 @@ async def _port(place: Place) -> Finding:
 
 
 def _no_port(subject: str, error: Exception) -> Finding:
-    text = getattr(error, "strerror", None) or str(error) or f"{CONNECT_S:.0f} s"
+    cause = cause_of(error)
     if isinstance(error, socket.gaierror | UnicodeError):
         return Finding(
             "device.port",
             "fail",
-            f"找不到主机名（{text}）。",
-            f"the host name is not found ({text}).",
+            f"找不到主机名（{cause.zh}）。",
+            f"the host name is not found ({cause.en}).",
             "请在 address 中写 IP 地址，或检查 DNS。",
             "Write the IP address into `address`, or check the name server.",
             subject,
@@ -101,8 +102,8 @@ def _no_port(subject: str, error: Exception) -> Finding:
     return Finding(
         "device.port",
         "fail",
-        f"没有应答（{text}）。",
-        f"no answer ({text}).",
+        f"连接不上（{cause.zh}）。",
+        f"cannot be reached ({cause.en}).",
         "请检查设备电源、网线、IP 地址，以及网关与设备是否在同一网段（或有路由）。",
         "Check the device's power, cable and IP address, and that gateway and device share a network or a route.",
         subject,
@@ -153,8 +154,8 @@ def _serial(path: str, entries: list[DeviceEntry], by_id: Path) -> Finding:
         return Finding(
             "device.serial",
             "fail",
-            f"没有这个串口（{error.strerror}）。{there}",
-            f"there is no such line ({error.strerror}). {there_en}",
+            f"没有这个串口（{cause_of(error).zh}）。{there}",
+            f"there is no such line ({cause_of(error).en}). {there_en}",
             "请插好转换器；在 address 中写 /dev/serial/by-id/ 下的名称。",
             "Plug the adapter in; use its name below /dev/serial/by-id/ in `address`.",
             subject,

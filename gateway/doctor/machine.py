@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from collectors.causes import cause_of
 from gateway.clock import EARLIEST_NS
 from gateway.config import GatewayConfig
 from gateway.doctor.findings import Finding, Verdict
@@ -113,8 +114,8 @@ def disk_write(data_dir: Path) -> Finding:
         return Finding(
             "disk.write",
             "fail",
-            f"无法写入（{error.strerror}）。",
-            f"cannot be written ({error.strerror}).",
+            f"无法写入（{cause_of(error).zh}）。",
+            f"cannot be written ({cause_of(error).en}).",
             "请检查文件夹权限、是否只读挂载；存储卡损坏时会变成只读。",
             "Check the folder's permissions and whether it is mounted read-only; a worn card becomes read-only.",
             subject,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from collectors.causes import cause_of
 from gateway.clock import NS_PER_S
 from gateway.config import PlantConfig
 from gateway.doctor.findings import Finding
@@ -26,8 +27,8 @@ def outbox(config: PlantConfig, now_ns: int) -> Finding:
         return Finding(
             "outbox",
             "fail",
-            f"待发库无法读取（{error}）。",
-            f"the outbox cannot be read ({error}).",
+            f"待发库无法读取（{cause_of(error).zh}）。",
+            f"the outbox cannot be read ({cause_of(error).en}).",
             "以网关的用户再运行一次；仍不行就重启网关：损坏的文件会自动搁置，能救出的批次自动接回。",
             "Run this as the gateway's user; if that does not help restart the gateway: a damaged file is set aside by "
             "itself and what can be read is carried over.",

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import msgspec
 
+from collectors.causes import cause_of
 from collectors.model import LinkError
 from gateway.access import read_credential, tls_context, way_of
 from gateway.proxy import proxy_for
@@ -41,8 +42,8 @@ async def ask(uplink: UplinkConfig, method: str, route: str, *, credential: str 
     except (OSError, ssl.SSLError) as error:
         raise LinkError(
             "file_unusable",
-            f"ca_file 或 proxy_credential_file 不能用（{error}）。",
-            f"ca_file or proxy_credential_file cannot be used ({error}).",
+            f"ca_file 或 proxy_credential_file 不能用（{cause_of(error).zh}）。",
+            f"ca_file or proxy_credential_file cannot be used ({cause_of(error).en}).",
         ) from error
     headers = {"Content-Type": CONTENT_TYPE_MSGPACK} if body else {}
     if credential:

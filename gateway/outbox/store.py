@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
+from collectors.causes import cause_of
 from gateway.clock import NS_PER_S
 from gateway.outbox.announced import Announced
 from gateway.outbox.batches import Batches, BatchState, Depth, Pending
@@ -81,9 +82,9 @@ class Outbox:
                 self.salvaged = Salvaged(aside, kept, checkpoint=self.checkpoint() is not None, error=INTERRUPTED)
         except (sqlite3.Error, OSError) as error:
             raise DiskError(
-                f"无法打开待发库 {path}：{error}。请检查磁盘空间、权限和挂载方式。 / "
-                f"cannot open the outbox {path}: {error}. Check the disk's space, its permissions and how it is "
-                "mounted."
+                f"无法打开待发库 {path}（{cause_of(error).zh}）。请检查磁盘空间、权限和挂载方式。 / "
+                f"cannot open the outbox {path} ({cause_of(error).en}). Check the disk's space, permissions and how "
+                "it is mounted."
             ) from error
 
     def _open(self) -> None:

@@ -9,6 +9,7 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 
+from collectors.causes import Cause, cause_of
 from collectors.model import LinkError
 from gateway.outputs.config import InfluxOutput
 from gateway.outputs.influx_lines import lines_of
@@ -141,10 +142,11 @@ class InfluxSink:
                 "请检查 InfluxDB 的负载和磁盘。",
                 "Look at InfluxDB's load and disk.",
             )
+        cause = _cause_of(error)
         return LinkError(
             "output_unreachable",
-            f"无法连接 {where}（{type(error).__name__}）。",
-            f"cannot reach {where} ({type(error).__name__}).",
+            f"无法连接 {where}（{cause.zh}）。",
+            f"cannot reach {where} ({cause.en}).",
             "请检查 InfluxDB 是否运行、地址、端口和网线。",
             "Check that InfluxDB runs, its address and port, and the cable.",
         )
@@ -169,3 +171,11 @@ class InfluxSink:
             "请检查 InfluxDB 的磁盘是否已满（1.x 腾出空间后要重启它）、负载和日志。",
             "Check whether InfluxDB's disk is full (a 1.x needs a restart once there is space), its load and its log.",
         )
+
+
+def _cause_of(error: BaseException) -> Cause:
+    """The cause behind what urllib3 says: it wraps the system's error, more than once."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, OSError):
+        seen = seen.__cause__ or seen.__context__
+    return cause_of(seen or error)

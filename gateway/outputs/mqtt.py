@@ -15,6 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from collectors.causes import cause_of
 from collectors.model import LinkError
 from gateway.outputs.config import MqttOutput
 from gateway.outputs.mqtt_messages import messages_of
@@ -125,16 +126,16 @@ class MqttSink:
         except ssl.SSLError as error:
             raise LinkError(
                 "output_tls_failed",
-                f"与 {config.address} 的加密连接没有建立（{error.reason or error}）。",
-                f"no encrypted connection to {config.address} ({error.reason or error}).",
+                f"与 {config.address} 的加密连接没有建立（{cause_of(error).zh}）。",
+                f"no encrypted connection to {config.address} ({cause_of(error).en}).",
                 "请核对 ca_file、cert_file、key_file、主机名和证书有效期。",
                 "Check ca_file, cert_file, key_file, the host name and the certificate's expiry.",
             ) from error
         except (OSError, ValueError) as error:
             raise LinkError(
                 "output_unreachable",
-                f"无法连接 {config.address}（{getattr(error, 'strerror', None) or error}）。",
-                f"cannot reach {config.address} ({getattr(error, 'strerror', None) or error}).",
+                f"无法连接 {config.address}（{cause_of(error).zh}）。",
+                f"cannot reach {config.address} ({cause_of(error).en}).",
                 "请检查代理是否运行、地址、端口和网线。",
                 "Check that the broker runs, its address and port, and the cable.",
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from collectors.causes import cause_of
 from collectors.model import LinkError
 
 
@@ -16,8 +17,8 @@ def secret_in(path: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise LinkError(
             "output_secret_unreadable",
-            f"文件 {path} 无法读取（{error}）。",
-            f"the file {path} cannot be read ({error}).",
+            f"文件 {path} 无法读取（{cause_of(error).zh}）。",
+            f"the file {path} cannot be read ({cause_of(error).en}).",
             "请检查路径和权限。",
             "Check its path and permissions.",
         ) from error

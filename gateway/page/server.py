@@ -12,6 +12,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
+from collectors.causes import cause_of
 from collectors.model import Quality, Role, Trouble
 from gateway.last_values import LastValue
 from gateway.link_set import LinkSet
@@ -264,12 +265,12 @@ def _inside(target: str) -> str:
 
 
 def _not_served(listen: str, error: Exception) -> Trouble:
-    cause = getattr(error, "strerror", None) or str(error)
+    cause = cause_of(error)
     return Trouble(
         SUBJECT,
         "page_not_served",
-        f"本地页面无法在 {listen} 打开（{cause}）。采集和上报不受影响。",
-        f"the local page cannot be served at {listen} ({cause}). Reading and sending go on.",
+        f"本地页面无法在 {listen} 打开（{cause.zh}）。采集和上报不受影响。",
+        f"the local page cannot be served at {listen} ({cause.en}). Reading and sending go on.",
         "请改 gateway.page.listen，或检查密码文件和证书。",
         "Change gateway.page.listen, or check password file and certificate.",
     )

@@ -171,6 +171,7 @@ async def test_ready_says_why_not_and_health_stays_alive_while_the_county_is_awa
         (reason,) = (await response.json())["reasons"]
         assert response.status == 503
         assert reason["code"] == "county_unreachable"
+        assert ("连接被拒绝" in reason["zh"], "connection refused" in reason["en"]) == (True, True)
         assert reason["next_zh"]
         assert reason["next_en"]
         assert (await site.get("/health"))[0].status == 200

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from collectors.causes import cause_of
 from collectors.model import ConfigError, LinkError
 from collectors.opcua.config import AN_ENDPOINT, is_endpoint
 from collectors.opcua.security.certificates import Certificate
@@ -118,8 +119,8 @@ class Approvals:
     def _unusable(self, error: Exception) -> LinkError:
         return LinkError(
             "opcua.approvals-unusable",
-            f"无法使用已认可证书的文件 {self.file}（{error}）。",
-            f"the file of approved certificates {self.file} cannot be used ({error}).",
+            f"无法使用已认可证书的文件 {self.file}（{cause_of(error).zh}）。",
+            f"the file of approved certificates {self.file} cannot be used ({cause_of(error).en}).",
             "请检查它的属主和权限；若已损坏，移走它，再用 plantpulse-gateway trust 逐台认可。",
             "Check its owner and permissions; if it is damaged, move it away and approve each server again with"
             " plantpulse-gateway trust.",

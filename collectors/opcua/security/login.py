@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from collectors.causes import cause_of
 from collectors.model import ConfigError
 from collectors.passwords import password_in
 
@@ -55,10 +56,11 @@ class Login:
             if not isinstance(private, rsa.RSAPrivateKey) or private.public_key() != parsed.public_key():
                 raise ValueError("cert_file ≠ key_file")
         except (OSError, ValueError, TypeError) as error:
+            cause = cause_of(error)
             raise ConfigError(
                 "opcua.user-certificate",
-                f"登录证书 {self.cert_file} 与私钥 {self.key_file} 不能用（{error}）。",
-                f"the login's certificate {self.cert_file} and key {self.key_file} cannot be used ({error}).",
+                f"登录证书 {self.cert_file} 与私钥 {self.key_file} 不能用（{cause.zh}）。",
+                f"the login's certificate {self.cert_file} and key {self.key_file} cannot be used ({cause.en}).",
                 "cert_file 和 key_file 须是一对 RSA 证书和私钥（PEM 或 DER，私钥无口令）。",
                 "cert_file and key_file are an RSA certificate and its key (PEM or DER, the key without a password).",
             ) from error

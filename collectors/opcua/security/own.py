@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from collectors.causes import Cause, cause_of
 from collectors.model import LinkError
 from collectors.opcua.security.certificates import NS_PER_S, Certificate, day, described, minute
 
@@ -64,7 +65,7 @@ def load_or_make(folder: Path, now_ns: int) -> OwnCertificate:
             _make(folder, now_ns, f"urn:{_host_name()}:plantpulse-gateway:{secrets.token_hex(4)}")
         return _load(own)
     except OSError as error:
-        raise _unusable(own, str(error)) from error
+        raise _unusable(own, cause_of(error)) from error
 
 
 def renew(folder: Path, now_ns: int) -> OwnCertificate:
@@ -83,7 +84,7 @@ def renew(folder: Path, now_ns: int) -> OwnCertificate:
             raise
         return _load(folder / _FOLDER)
     except OSError as error:
-        raise _unusable(folder / _FOLDER, str(error)) from error
+        raise _unusable(folder / _FOLDER, cause_of(error)) from error
 
 
 def hand_over(path: Path, folder: Path) -> None:
@@ -181,11 +182,11 @@ def _load(own: Path) -> OwnCertificate:
         key = serialization.load_pem_private_key((own / _KEY).read_bytes(), None)
         parsed, shown = x509.load_der_x509_certificate(der), described(der)
     except (ValueError, TypeError) as error:
-        raise _unusable(own, str(error)) from error
+        raise _unusable(own, cause_of(error)) from error
     if not isinstance(key, rsa.RSAPrivateKey) or parsed.public_key() != key.public_key():
-        raise _unusable(own, f"{_KEY} ≠ {_CERTIFICATE}")
+        raise _unusable(own, Cause(*[f"{_KEY} ≠ {_CERTIFICATE}"] * 2))
     if not shown.application_uris:
-        raise _unusable(own, "no application URI in subjectAltName")
+        raise _unusable(own, Cause("subjectAltName 里没有应用 URI", "no application URI in subjectAltName"))
     return OwnCertificate(parsed, key, shown, file)
 
 
@@ -203,11 +204,11 @@ def _host_name() -> str:
     return name.strip("-.") or "gateway"
 
 
-def _unusable(own: Path, why: str) -> LinkError:
+def _unusable(own: Path, why: Cause) -> LinkError:
     return LinkError(
         "opcua.own-certificate-unusable",
-        f"网关自己的 OPC UA 证书 {own} 不能用（{why}）。",
-        f"the gateway's own OPC UA certificate in {own} cannot be used ({why}).",
+        f"网关自己的 OPC UA 证书 {own} 不能用（{why.zh}）。",
+        f"the gateway's own OPC UA certificate in {own} cannot be used ({why.en}).",
         f"请检查该文件夹的属主和权限；{_CERTIFICATE} 须为 DER，{_KEY} 须为无口令的 PEM（RSA）。"
         "移走该文件夹会重新生成一对。网关会自动重试。",
         f"Check owner and permissions of the folder; {_CERTIFICATE} is DER, {_KEY} an RSA key in PEM without a"

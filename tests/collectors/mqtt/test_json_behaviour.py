@@ -352,6 +352,7 @@ async def test_a_broker_that_restarts_is_a_lost_link_and_then_all_goes_on(
     with pytest.raises(LinkError) as refused:
         await collector.connect()
     assert refused.value.code == "mqtt.broker-unreachable"
+    assert ("（连接被拒绝）" in refused.value.zh, "(connection refused)" in refused.value.en) == (True, True)
     await mosquitto.start()
     await collector.connect()
     await edm.plug("edm-1")

@@ -197,3 +197,4 @@ async def test_nobody_there_is_a_lost_link(folder: Path) -> None:
     with pytest.raises(LinkError) as failure:
         await present(f"opc.tcp://127.0.0.1:{port}", folder, time.time_ns)
     assert failure.value.code == "opcua.link-lost"
+    assert "（连接被拒绝）" in failure.value.zh

@@ -122,6 +122,7 @@ async def test_a_broker_that_restarts_gets_what_waited(
         await mosquitto.kill()
         await until(lambda: told(gateway, "output_unreachable"))
         assert has_next_step(told(gateway, "output_unreachable"))
+        assert "（连接被拒绝）" in told(gateway, "output_unreachable").zh
         before = sender.taken_rows
         await mosquitto.start()
         await until(lambda: sender.sent_rows > before and not gateway.troubles.listed())
