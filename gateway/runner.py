@@ -17,9 +17,10 @@ import structlog
 
 from collectors.model import Clock, Trouble
 from gateway import clock_watch, data_folder, device_clock, resuming, status
-from gateway.clock import NS_PER_S, TimeLine
+from gateway.clock import NS_PER_S, TimeLine, boot_id
 from gateway.config import PlantConfig
 from gateway.dating import Dating
+from gateway.disk_life import DiskWatch
 from gateway.health import Health
 from gateway.intake import Intake
 from gateway.keeper import Keeper
@@ -31,6 +32,7 @@ from gateway.page.server import Page
 from gateway.reload import Reloader
 from gateway.resuming import Resumed
 from gateway.stand_in import Left, stand_in
+from gateway.starts import Starts
 from gateway.status import Status
 from gateway.supervision import supervise
 from gateway.troubles import Troubles
@@ -84,6 +86,7 @@ class Gateway:
     reloader: Reloader = field(init=False)
     health: Health = field(init=False)
     status: Status = field(init=False)
+    disk_watch: DiskWatch = field(init=False)
     page: Page = field(init=False)
     outputs: Outputs | None = field(init=False)
     _is_stopped: bool = False
@@ -138,6 +141,7 @@ class Gateway:
             self.clock,
         )
         self.health = Health(self.progress, self.keeper, self.troubles)
+        self.disk_watch = DiskWatch(self.config.gateway.data_dir, self.troubles)
         self.status = Status(
             self.clock,
             self.dating,
@@ -149,6 +153,7 @@ class Gateway:
             self.links,
             self.reloader,
             self.health,
+            self.disk_watch,
         )
         if self.outputs is not None:
             self.status.outputs = self.outputs.summary
@@ -174,6 +179,7 @@ class Gateway:
                     "ingest": self.uplink.run_ingest,
                     "live": self.uplink.run_live,
                     "page": self.page.run,
+                    "disk-life": self.disk_watch.run,
                     "standstill": lambda: clock_watch.watch_standstill(self.windows, self.clock),
                 }
                 if self.outputs is not None:
@@ -209,6 +215,8 @@ class Gateway:
             if ticks % CLOCK_TICKS == 0 or not self.dating.is_known:
                 self._look_at_the_time()
                 self._tell_of_clocks()
+            if self.status.starts.is_undated and self.dating.is_known:
+                await asyncio.to_thread(self.status.starts.date, self.status.started_ns())
             ticks += 1
             now_ns = self.clock()
             shown = self.windows.judged(now_ns)
@@ -352,7 +360,11 @@ async def run(
                 loop.add_signal_handler(number, gateway.stop)
             if stopped.is_set():
                 gateway.stop()
-            return await gateway.run()
+            gateway.status.starts = starts = Starts(config.gateway.data_dir)
+            await asyncio.to_thread(starts.begin, clock() if dating.is_known else 0, boot_id())
+            code = await gateway.run()
+            await asyncio.to_thread(starts.end)
+            return code
     except data_folder.Stopped:
         _log.info("stopped while the data folder could not be used")
         return 0

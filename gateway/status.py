@@ -16,11 +16,13 @@ from collectors.causes import cause_of
 from collectors.model import Trouble
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.dating import Dating
+from gateway.disk_life import DiskWatch
 from gateway.health import Health
 from gateway.intake import Intake
 from gateway.keeper import Keeper
 from gateway.link_set import LinkSet
 from gateway.reload import Reloader
+from gateway.starts import Starts
 from gateway.troubles import Troubles, as_json
 from gateway.uplink import Uplink
 from gateway.windows import Windows
@@ -44,14 +46,20 @@ class Status:
     links: LinkSet
     reloader: Reloader
     health: Health
+    disk_watch: DiskWatch
     outputs: Callable[[], list[dict[str, Any]]] = list
     """What the outputs say of themselves."""
+    starts: Starts = field(default_factory=Starts)
     page_url: str = ""
     """Where the local page is served; blank while it is not."""
-    _started_ns: int = field(init=False)
+    _steady_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._started_ns = self.clock()
+        self._steady_ns = self.clock.steady()
+
+    def started_ns(self) -> int:
+        """When this run started, on the time line as it stands now."""
+        return self.clock() - (self.clock.steady() - self._steady_ns)
 
     def summary(self, devices: Sequence[DevicePresence] | None = None) -> dict[str, Any]:
         """Everything but values; `devices` as they were judged, by default now. Times in ns UTC, 0: never."""
@@ -62,7 +70,7 @@ class Status:
         return {
             "gateway": config.site,
             "time_ns": now_ns,
-            "started_ns": self._started_ns,
+            "started_ns": self.started_ns(),
             "ready": not reasons,
             "not_ready": [as_json(t) for t in reasons],
             "first_sample_ns": self.intake.first_sample_ns,
@@ -82,7 +90,8 @@ class Status:
             "clock_is_doubtful": self.clock.is_doubtful(),
             "outbox_bytes": depth.size_bytes,
             "days_to_full": self.keeper.days_to_full,
-            "disk": _disk(config.gateway.data_dir),
+            "disk": _disk(config.gateway.data_dir) | self.disk_watch.as_json(),
+            **self.starts.as_json(),
             "uplink_url": config.uplink.url,
             "last_contact_ns": uplink.last_contact_ns,
             "connected_devices": sum(d.connected for d in devices),
@@ -145,7 +154,7 @@ def _ms(span_ns: int | None) -> int | None:
     return None if span_ns is None else span_ns // _NS_PER_MS
 
 
-def _disk(folder: Path) -> dict[str, int | None]:
+def _disk(folder: Path) -> dict[str, Any]:
     try:
         usage = shutil.disk_usage(folder)
     except OSError:

@@ -87,6 +87,8 @@ def _collect(
         trees |= contents.outbox_trees(view)
         if view.set_aside:
             trees["set-aside.json"] = contents.refused_rows(data_dir)
+    if (starts := contents.starts(data_dir)) is not None:
+        trees["starts.json"] = starts
     if status_file is not None:
         trees["status.json"] = contents.status(status_file)
     written = {**contents.texts(seen, logs), **pages}

@@ -24,6 +24,7 @@ from gateway.doctor.running import ask_page
 from gateway.outbox.set_aside import refused
 from gateway.outbox.view import OutboxView, look
 from gateway.page import token
+from gateway.starts import FILE as STARTS
 
 MAX_FILE_BYTES: Final = 2 * 1024 * 1024
 """Of a longer file the end is taken."""
@@ -66,6 +67,7 @@ plant.yaml        工厂文件，注释已去除 / the plant's file, without com
 doctor.*          体检报告 / what doctor found
 outbox.json       待发库统计 / the outbox in numbers
 set-aside.json    县级拒收的批次及其内容（有才附上） / what the county refused, row by row (where there is any)
+starts.json       历次启动与上次运行的结束（有才附上） / starts, and how each run before ended (where they are kept)
 devices.json      设备公告 / what devices said of themselves
 status.json       run --status-file 写的运行摘要 / the summary that run --status-file writes
 page/             本地页面的健康、指标与运行摘要 / health, metrics and summary as the local page shows them
@@ -115,6 +117,14 @@ def refused_rows(data_dir: Path) -> list[dict[str, Any]]:
         return [one.as_json() for one in refused(data_dir / "outbox.sqlite3")]
     except (OSError, sqlite3.Error):
         return []
+
+
+def starts(data_dir: Path) -> Any:
+    """When the gateway started, and how each run before ended; None where that is not kept."""
+    try:
+        return msgspec.json.decode((data_dir / STARTS).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def outbox_trees(view: OutboxView) -> dict[str, Any]:

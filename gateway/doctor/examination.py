@@ -54,6 +54,7 @@ async def examine(file: Path) -> Examination:
         machine.clock(kernel_clock(), time.time_ns(), way.ahead_s),
         machine.disk_space(settings),
         await asyncio.to_thread(machine.disk_write, settings.data_dir),
+        await asyncio.to_thread(machine.disk_wear, settings.data_dir),
         *way.findings,
         kept,
         *ports,

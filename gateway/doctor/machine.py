@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from collectors.causes import cause_of
+from gateway import disk_life
 from gateway.clock import EARLIEST_NS
 from gateway.config import GatewayConfig
 from gateway.doctor.findings import Finding, Verdict
@@ -133,6 +134,16 @@ def disk_write(data_dir: Path) -> Finding:
             values,
         )
     return Finding("disk.write", "ok", "可以写入并落盘。", "can be written and synced.", subject=subject, values=values)
+
+
+def disk_wear(data_dir: Path, root: Path = Path("/")) -> Finding:
+    """How worn the card or disk is, where the system tells it."""
+    life = disk_life.disk_life(data_dir, root)
+    zh, en = disk_life.told(life)
+    values = life.as_json()
+    if not life.is_worn:
+        return Finding("disk.life", "ok", zh, en, subject=str(data_dir), values=values)
+    return Finding("disk.life", "warn", zh, en, *disk_life.STEP, str(data_dir), values)
 
 
 def user(data_dir: Path) -> Finding:

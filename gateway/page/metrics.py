@@ -8,6 +8,7 @@ from typing import Any, Final
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX: Final = "plantpulse_gateway_"
 _NS_PER_S: Final = 1e9
+_PRE_EOL: Final = {"normal": 1, "warning": 2, "urgent": 3}
 Series = Iterable[tuple[Mapping[str, str], float | int | None]]
 
 
@@ -45,6 +46,30 @@ def _lines(status: Mapping[str, Any]) -> Iterator[str]:
     yield from _family("outbox_bytes", "gauge", "Size of the outbox.", alone(status["outbox_bytes"]))
     yield from _family("outbox_days_to_full", "gauge", "Days until the outbox is full.", alone(status["days_to_full"]))
     yield from _family("disk_free_bytes", "gauge", "Free space beside the outbox.", alone(disk["free_bytes"]))
+    yield from _family(
+        "disk_life_used_percent",
+        "gauge",
+        "So much of the disk's rated life is used at most; 110: all of it.",
+        alone(disk["life_used_percent"]),
+    )
+    yield from _family(
+        "disk_pre_eol",
+        "gauge",
+        "The disk's spare blocks; 1 normal, 2 warning (80 % used), 3 urgent (90 %).",
+        alone(_PRE_EOL.get(disk["pre_eol"])),
+    )
+    yield from _family(
+        "disk_written_bytes_total",
+        "counter",
+        "Bytes that this process has had written since it began.",
+        alone(disk["written_bytes"]),
+    )
+    yield from _family(
+        "starts_total",
+        "counter",
+        "Starts since the data folder was made, by how the run before ended.",
+        (({"cause": cause}, n) for cause, n in status["starts_by_cause"].items()),
+    )
     yield from _family(
         "records_dropped_total", "counter", "Records dropped by the outbox.", alone(status["records_dropped"])
     )

@@ -18,6 +18,7 @@ _LOCAL: Final = timezone(timedelta(hours=8))
 _NS_PER_S: Final = 1_000_000_000
 _KIB: Final = 1024.0
 ROWS_SHOWN: Final = 200
+STARTS_SHOWN: Final = 5
 _UNITS: Final = defaultdict(str, {c.name: c.unit for c in RECORD_COLUMNS if c.name not in ("device", "start")})
 
 _templates = jinja2.Environment(
@@ -53,6 +54,7 @@ def _words(language: Language) -> dict[str, Any]:
         "cell": cell,
         "units": _UNITS,
         "rows_shown": ROWS_SHOWN,
+        "starts_shown": STARTS_SHOWN,
     }
 
 

@@ -128,8 +128,8 @@ async def test_a_plant_that_is_well_passes_every_check_while_its_gateway_runs(
     verdicts = {(c["check"], c["result"]) for c in said["checks"]}
     names = {check for check, _ in verdicts}
     assert names == {
-        "configuration", "user", "process", "clock", "disk.space", "disk.write", "outbox", "county.name", "county.ca",
-        "county.tls", "county.credential", "device.port", "broker",
+        "configuration", "user", "process", "clock", "disk.space", "disk.write", "disk.life", "outbox",
+        "county.name", "county.ca", "county.tls", "county.credential", "device.port", "broker",
     }  # fmt: skip
     unwell = {v for v in verdicts if v[1] != "ok"} - {("clock", "warn")}  # whether NTP runs is the machine's affair
     assert unwell == set(), said

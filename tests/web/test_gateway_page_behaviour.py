@@ -17,10 +17,12 @@ from gateway.config import GatewayConfig, PlantConfig, UplinkConfig
 from gateway.links import Link
 from gateway.page import passwords
 from gateway.page.config import PageConfig
+from gateway.starts import Starts
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.refused import REASON, with_two_refused
 from tests.gateway.running import gateway_of
 from tests.gateway.scripted import ScriptedCollector, steady
+from tests.gateway.test_disk_life import emmc
 from tests.waiting import until
 from tests.web.portal import WEB, Walk
 
@@ -55,6 +57,11 @@ async def test_the_page_is_readable_on_a_phone_and_a_laptop_in_both_languages(
             gateway=GatewayConfig(window_s=10, checkpoint_s=0.5, data_dir=tmp_path / "data", page=page),
             entries={"modbus": tuple(DeviceEntry(id=d, profile="p", address="modbus-tcp://h:1") for d in DEVICES)},
         )
+        root = emmc(tmp_path / "root", tmp_path, "0x09 0x02", "0x02")
+        monkeypatch.setattr("gateway.disk_life.DiskWatch.__init__.__defaults__", (root,))
+        (tmp_path / "data").mkdir()
+        for boot in ("boot-a", "boot-b", "boot-b"):
+            Starts(tmp_path / "data").begin(10**18, boot)
         with_two_refused(tmp_path / "data", gateway="demo-plant")
         async with gateway_of(config, monkeypatch, links) as (gateway, _):
             await until(lambda: gateway.status.page_url and gateway.intake.samples["modbus"] > 100)
@@ -72,7 +79,8 @@ async def test_the_page_is_readable_on_a_phone_and_a_laptop_in_both_languages(
             assert view["overflow"] <= 0, (size, name)
             assert view["faults"] == [], (size, name)
             assert view["lang"] == ("zh-CN" if name.endswith("-zh") else "en")
-        zh, en = ("未连接", "怎么办", "切割机-3", "县级原话"), ("not connected", "Next step", REASON)
+        zh = ("未连接", "怎么办", "切割机-3", "县级原话", "最多 90 %", "机器停电或被复位")
+        en = ("not connected", "Next step", REASON, "at most 90 %", "the machine lost its power")
         for language, words in (("zh", zh), ("en", en)):
             for word in words:
                 assert word in found["views"][f"overview-{language}"]["text"]
