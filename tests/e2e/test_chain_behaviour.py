@@ -20,7 +20,8 @@ from simulators.chain import Chain
 from simulators.county_client import PortalClient
 from simulators.physics import local_date
 from simulators.scenario import expected_cnc, expected_networking, load
-from tests.e2e.truth import Timeline, first_and_last, keys_are_unique, state_seconds, stored_records, thousandths
+from tests.e2e.held_plant import hold, served_again
+from tests.e2e.truth import Timeline, grown, keys_are_unique, state_seconds, stored_records
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -39,32 +40,11 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
     try:
         await asyncio.gather(made.start_plant(), made.prepare_county())
         made.write_gateway_config()
-        await stand_still(made)
+        made.endpoints["counted_from_s"] = await hold(made)  # every first value has been seen
         await asyncio.gather(made.start_county(), made.start_gateway(close_short=True))
         yield made
     finally:
         await made.stop()
-
-
-async def stand_still(chain: Chain) -> None:
-    """Hold the plant until every first value has been seen: the gateway counts from there.
-
-    Only when every machine has been updated since is what is held also what is served.
-    """
-    await chain.order("hold")
-    await served_again(chain, 3)
-    chain.endpoints["counted_from_s"] = time.time()
-
-
-async def served_again(chain: Chain, times: int) -> None:
-    """Wait until the machines that publish by the second have done so again: all others were updated too."""
-    before = (await chain.order("served"))["served"]
-
-    async def updated() -> bool:
-        now = (await chain.order("served"))["served"]
-        return all(now[machine] >= before[machine] + times for machine in ("edm-1", "stamping-1"))
-
-    await until(updated, 10, f"published {times} times more", chain)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -201,8 +181,7 @@ async def test_the_county_holds_what_the_plant_served(chain: Chain) -> None:
         return bool(chain.gateway_status()["records_written"] >= written + 2 * len(chain.scenario.machines))
 
     await until(a_window_without_faults, 3 * WINDOW_S + 10, "two windows closed", chain)
-    await chain.order("hold")
-    await served_again(chain, 3)  # the last value that was served has been seen
+    await hold(chain)  # the last value that was served has been seen
     pages = await chain.ledger()
     assert await chain.stop_gateway() == 0, "not everything was delivered"
     sent = sum(batch.rows for batch in chain.batches())
@@ -218,13 +197,10 @@ async def test_the_county_holds_what_the_plant_served(chain: Chain) -> None:
     for spec in chain.scenario.machines:
         page, records = pages[spec.id], stored[spec.device]
         assert keys_are_unique(records), spec.device
-        if spec.counts:
-            first, last = first_and_last(page, "quantity", counted_from_s)
-            assert int(records.quantity.sum()) == thousandths(last) - thousandths(first), spec.device
-            counted.append(last > first)  # a machine may be off all the while
-        if spec.counts_parts:
-            first, last = first_and_last(page, "parts", counted_from_s)
-            assert int(records.parts.sum()) == last - first, spec.device
+        for column, total in grown(spec, page, page, counted_from_s).items():
+            assert int(getattr(records, column).sum()) == total, (spec.device, column)
+            if column == "quantity":
+                counted.append(total > 0)  # a machine may be off all the while
         check_times(spec.device, page, records, says_state=spec.says_state and any(page["state"]))
     assert sum(counted) > len(counted) / 2, "most counted nothing: the comparison says little"
 

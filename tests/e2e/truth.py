@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from api.store.open import open_store
 from metrics.record import STATE_COLUMNS, Records
+from simulators.scenario import MachineSpec
 
 
 @dataclass(slots=True)
@@ -81,6 +83,18 @@ def first_and_last(page: dict[str, Any], column: str, from_s: float) -> tuple[fl
     rows = [(at_s, v) for at_s, v in zip(page["at_s"], page[column], strict=True) if v is not None]
     standing = [v for at_s, v in rows if at_s <= from_s]
     return standing[-1] if standing else rows[0][1], rows[-1][1]
+
+
+def grown(spec: MachineSpec, before: dict[str, Any], after: dict[str, Any], from_s: float) -> dict[str, int]:
+    """What records of a machine must add up to, by column: from an instant on page `before` to the end of `after`."""
+    kinds: dict[str, Callable[[float], int]] = {"quantity": thousandths} if spec.counts else {}
+    kinds |= {"parts": int} if spec.counts_parts else {}
+    totals = {}
+    for column, units in kinds.items():
+        first, _ = first_and_last(before, column, from_s)
+        _, last = first_and_last(after, column, from_s)
+        totals[column] = units(last) - units(first)
+    return totals
 
 
 def state_seconds(records: Records, row: int) -> dict[str, float]:

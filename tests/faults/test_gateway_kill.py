@@ -79,7 +79,7 @@ def saved_checkpoint(path: Path) -> bytes | None:
     try:
         row: tuple[bytes] | None = db.execute("SELECT body FROM checkpoint").fetchone()
         return row[0] if row else None
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError:
         return None
     finally:
         db.close()
@@ -114,8 +114,14 @@ async def kill_many(
 
 
 def everything_accepted_came_once(county: CountyStub, folder: Path) -> None:
-    """Set the outbox of a gateway that has ended in order beside what the county has."""
-    box = Outbox(folder / "outbox.sqlite3", "g-1")
+    """Set the outbox of a gateway that has ended in order beside what the county has: batches and counters."""
+    for account in every_batch_came_once(county, folder).accounts:
+        exact(county, account)
+
+
+def every_batch_came_once(county: CountyStub, folder: Path) -> checkpoint.SavedWindows:
+    """Whether the county has every accepted batch, once, with its bytes; the checkpoint of a gateway that has ended."""
+    box = Outbox(folder / "outbox.sqlite3", county.messages[0].gateway)
     saved = checkpoint.read(box.checkpoint() or b"")
     written = dict(box.db.execute("SELECT sequence, body FROM batches"))
     depth = box.depth()
@@ -126,8 +132,7 @@ def everything_accepted_came_once(county: CountyStub, folder: Path) -> None:
     assert county.doubled == []
     chain = sorted(decode(body, Ingest).previous or (0, 0) for body in written.values())
     assert [previous[1] for previous in chain] == list(range(len(written)))
-    for account in saved.accounts:
-        exact(county, account)
+    return saved
 
 
 def exact(county: CountyStub, account: checkpoint.SavedAccount) -> None:

@@ -35,7 +35,8 @@ import numpy as np
 
 from simulators.chain import Chain
 from simulators.scenario import load
-from tests.e2e.truth import first_and_last, keys_are_unique, stored_records, thousandths
+from tests.e2e.held_plant import hold, served_again
+from tests.e2e.truth import grown, keys_are_unique, stored_records
 from tests.soak.slope import Held, held, slope_mb_per_h
 
 UNPLUGGED: Final = ("cnc-1", "moulding-1", "edm-1", "asm-1")
@@ -46,8 +47,6 @@ LOOKS_AT_LEAST: Final = 20
 PARTS_AT_LEAST: Final = 3
 SETTLE_S: Final = 60.0
 _S_PER_H: Final = 3600.0
-_BY_THE_SECOND: Final = ("edm-1", "stamping-1")
-"""Machines that publish by the second: once they have done so all others were updated too."""
 
 
 def say(**line: Any) -> None:
@@ -76,10 +75,10 @@ class Soak:
         try:
             await asyncio.gather(chain.start_plant(), chain.prepare_county())
             chain.write_gateway_config()
-            await self._stand_still()
+            self._counted_from_s = await hold(chain)
             await asyncio.gather(chain.start_county(), chain.start_gateway(close_short=True))
             await self._until(self._all_connected, SETTLE_S)
-            await self._served_again(2)  # every counter has been seen while it stood still
+            await served_again(chain, 2)  # every counter has been seen while it stood still
             self._first_pages = await chain.ledger()  # its rows do not all last for days
             await chain.order("release")
             say(event="started", hours=self.seconds / _S_PER_H, part_h=round(self.part_s / _S_PER_H, 4))
@@ -152,8 +151,7 @@ class Soak:
         """Stop gateway and county, set the store beside the plant's ledger."""
         chain = self.chain
         await self._until(self._all_connected, SETTLE_S)
-        await chain.order("hold")
-        await self._served_again(3)
+        await hold(chain)
         pages = await chain.ledger()
         is_delivered = await chain.stop_gateway() == 0
         written = chain.gateway_status()["records_written"]
@@ -187,31 +185,10 @@ class Soak:
 
     def _adds_up(self, spec: Any, pages: dict[str, Any], records: dict[str, Any]) -> bool:
         """Whether a device's records hold what its machine counted, to the last thousandth and piece."""
-        kinds = [("quantity", thousandths)] if spec.counts else []
-        kinds += [("parts", int)] if spec.counts_parts else []
-        for column, units in kinds:
-            first, _ = first_and_last(self._first_pages[spec.id], column, self._counted_from_s)
-            _, last = first_and_last(pages[spec.id], column, self._counted_from_s)
-            if int(np.sum(getattr(records[spec.device], column))) != units(last) - units(first):
-                return False
-        return True
+        totals = grown(spec, self._first_pages[spec.id], pages[spec.id], self._counted_from_s)
+        return all(int(np.sum(getattr(records[spec.device], column))) == total for column, total in totals.items())
 
     # The chain's state ------------------------------------------------------------------------------
-
-    async def _stand_still(self) -> None:
-        """Hold the plant until every first value has been served: the gateway counts from there."""
-        await self.chain.order("hold")
-        await self._served_again(3)
-        self._counted_from_s = time.time()
-
-    async def _served_again(self, times: int) -> None:
-        before = (await self.chain.order("served"))["served"]
-
-        async def updated() -> bool:
-            now = (await self.chain.order("served"))["served"]
-            return all(now[machine] >= before[machine] + times for machine in _BY_THE_SECOND)
-
-        await self._until(updated, 30.0)
 
     async def _all_connected(self) -> bool:
         status = self.chain.gateway_status()
