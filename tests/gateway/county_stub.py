@@ -19,6 +19,7 @@ from gateway.wire import (
     IngestAnswer,
     Live,
     Missing,
+    WireError,
     decode,
     records_of,
 )
@@ -112,7 +113,11 @@ class CountyStub:
         if not self._allowed(request):
             return web.Response(status=401, text="who are you")
         body = await request.read()
-        message = decode(body, Ingest)
+        try:
+            message = decode(body, Ingest)
+        except WireError:
+            await self._note()
+            return web.json_response({"code": "not-a-message"}, status=400)
         if self.answers:
             await self._note()
             return self.answers.pop(0)
