@@ -23,7 +23,7 @@ class Cause(NamedTuple):
 
 
 _REFUSED: Final = Cause("连接被拒绝", "connection refused")
-_CLOSED: Final = Cause("对方断开了连接", "closed by the other side")
+CLOSED: Final = Cause("对方断开了连接", "closed by the other side")
 _SILENT: Final = Cause("没有应答，超时", "no answer in time")
 _NO_NAME: Final = Cause("域名服务器不认识它", "the name server does not know it")
 _NO_PEM: Final = Cause("文件里没有 PEM 格式的内容", "the file holds nothing in PEM format")
@@ -31,9 +31,9 @@ _NO_ACCESS: Final = Cause("没有权限", "permission denied")
 _NOT_THERE: Final = Cause("不存在", "it does not exist")
 _OF_NUMBER: Final = {
     errno.ECONNREFUSED: _REFUSED,
-    errno.ECONNRESET: _CLOSED,
-    errno.ECONNABORTED: _CLOSED,
-    errno.EPIPE: _CLOSED,
+    errno.ECONNRESET: CLOSED,
+    errno.ECONNABORTED: CLOSED,
+    errno.EPIPE: CLOSED,
     errno.ETIMEDOUT: _SILENT,
     errno.EHOSTUNREACH: Cause("没有到该主机的路由", "no route to the host"),
     errno.EHOSTDOWN: Cause("主机不在线", "the host is down"),
@@ -71,7 +71,7 @@ _OF_ENCRYPTION: Final = {
     "NO_START_LINE": _NO_PEM,
     "KEY_VALUES_MISMATCH": Cause("证书与私钥不配对", "certificate and key do not belong together"),
     "WRONG_VERSION_NUMBER": Cause("对方的端口不是加密的", "the other side's port is not encrypted"),
-    "UNEXPECTED_EOF_WHILE_READING": _CLOSED,
+    "UNEXPECTED_EOF_WHILE_READING": CLOSED,
 }
 """By OpenSSL's reason."""
 _OF_DATABASE: Final = {
@@ -126,6 +126,6 @@ def _of_kind(error: BaseException) -> Cause:
     if isinstance(error, ConnectionRefusedError):
         return _REFUSED
     if isinstance(error, ConnectionError | EOFError):
-        return _CLOSED
+        return CLOSED
     text = str(error) or type(error).__name__
     return Cause(text, text)

@@ -328,8 +328,8 @@ class BrokerConnection:
             self._fail(
                 LinkError(
                     "mqtt.protocol-error",
-                    f"{self.settings.address} 发来无法理解的数据（{error!r}）。",
-                    f"{self.settings.address} sent what is not MQTT ({error!r}).",
+                    f"{self.settings.address} 发来无法理解的数据（{type(error).__name__}）。",
+                    f"{self.settings.address} sent what is not MQTT ({type(error).__name__}).",
                     "请确认该端口是 MQTT 服务器。",
                     "Check that this port is an MQTT broker's.",
                 )

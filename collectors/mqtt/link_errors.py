@@ -9,6 +9,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from collectors.causes import cause_of
 from collectors.model import LinkError
 from collectors.mqtt.addresses import Address
+from collectors.mqtt.reasons import reason_of
 
 
 def tls_error(address: Address, error: ssl.SSLError) -> LinkError:
@@ -38,10 +39,11 @@ def unreachable(address: Address, error: OSError) -> LinkError:
 
 def no_broker(address: Address, reason: ReasonCode) -> LinkError:
     """Something listens there that does not speak MQTT, or not with us."""
+    why = reason_of(reason)
     return LinkError(
         "mqtt.not-a-broker",
-        f"{address} 接受了连接，却没有以 MQTT 应答（{reason}）。",
-        f"{address} took the connection but did not answer in MQTT ({reason}).",
+        f"{address} 接受了连接，却没有以 MQTT 应答（{why.zh}）。",
+        f"{address} took the connection but did not answer in MQTT ({why.en}).",
         "请确认端口是 MQTT 服务器的；加密端口请用 mqtts://；服务器若要求客户端证书，请写 cert_file。",
         "Check that the port is an MQTT broker's; for an encrypted port use mqtts://; "
         "where the broker asks for a client certificate, name it in cert_file.",
@@ -50,29 +52,29 @@ def no_broker(address: Address, reason: ReasonCode) -> LinkError:
 
 def refused(address: Address, version: str, reason: ReasonCode) -> LinkError:
     """The broker answered our CONNECT with a refusal."""
-    name = str(reason)
+    name, why = str(reason), reason_of(reason)
     if name in ("Bad user name or password", "Not authorized", "Bad authentication method"):
         return LinkError(
             "mqtt.login-refused",
-            f"{address} 拒绝登录（{name}）。",
-            f"{address} refused the login ({name}).",
+            f"{address} 拒绝登录（{why.zh}）。",
+            f"{address} refused the login ({why.en}).",
             "请核对 username 和 password_file。",
             "Check username and password_file.",
         )
     if name in ("Unsupported protocol version", "Protocol error"):
         return LinkError(
             "mqtt.version-refused",
-            f"{address} 不支持 MQTT {version}（{name}）。",
-            f"{address} does not speak MQTT {version} ({name}).",
+            f"{address} 不支持 MQTT {version}（{why.zh}）。",
+            f"{address} does not speak MQTT {version} ({why.en}).",
             '请在条目中写 mqtt_version: "3.1.1"。',
             'Set mqtt_version: "3.1.1" in the entry.',
         )
-    return LinkError("mqtt.broker-refused", f"{address} 拒绝连接（{name}）。", f"{address} refused us ({name}).")
+    return LinkError("mqtt.broker-refused", f"{address} 拒绝连接（{why.zh}）。", f"{address} refused us ({why.en}).")
 
 
 def lost(address: Address, client_id: str, reason: ReasonCode, *, by_broker: bool) -> LinkError:
     """A link that stood is gone."""
-    name = str(reason)
+    name, why = str(reason), reason_of(reason)
     if by_broker and name == "Session taken over":
         return LinkError(
             "mqtt.session-taken-over",
@@ -81,7 +83,7 @@ def lost(address: Address, client_id: str, reason: ReasonCode, *, by_broker: boo
             "是否有复制的存储卡在使用？请删除其中一台的状态文件夹中的 mqtt-*.json。",
             "Is a copied card in use? Delete mqtt-*.json in one gateway's state folder.",
         )
-    return LinkError("mqtt.link-lost", f"与 {address} 的连接断了（{name}）。", f"lost {address} ({name}).")
+    return LinkError("mqtt.link-lost", f"与 {address} 的连接断了（{why.zh}）。", f"lost {address} ({why.en}).")
 
 
 def unstable(address: Address, client_id: str, times: int, within_s: float) -> LinkError:

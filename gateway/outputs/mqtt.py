@@ -15,8 +15,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from collectors.causes import cause_of
+from collectors.causes import CLOSED, cause_of
 from collectors.model import LinkError
+from collectors.mqtt.reasons import reason_of
 from gateway.outputs.config import MqttOutput
 from gateway.outputs.mqtt_messages import messages_of
 from gateway.outputs.rows import Rows
@@ -150,19 +151,19 @@ class MqttSink:
             if self._connected is not None and self._connected.is_failure:
                 raise self._refusal(self._connected)
             if self._lost is not None or rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                why = str(self._lost or rc.name)
+                why = CLOSED if self._lost is None else reason_of(self._lost)
                 if self._connected is None and self._config.address.startswith("mqtts:"):
                     raise LinkError(
                         "output_tls_failed",
-                        f"{self._config.address} 在应答登录之前关闭了加密连接（{why}）。",
-                        f"{self._config.address} ended the encrypted connection before it answered the login ({why}).",
+                        f"{self._config.address} 在应答登录之前关闭了加密连接（{why.zh}）。",
+                        f"{self._config.address} ended the encrypted connection before answering the login ({why.en}).",
                         "代理要求客户端证书时，请配置 cert_file 和 key_file；否则请查看代理的日志。",
                         "Where the broker asks for our certificate, set cert_file and key_file; else look at its log.",
                     )
                 raise LinkError(
                     "output_link_lost",
-                    f"与 {self._config.address} 的连接断了（{why}）。",
-                    f"lost {self._config.address} ({why}).",
+                    f"与 {self._config.address} 的连接断了（{why.zh}）。",
+                    f"lost {self._config.address} ({why.en}).",
                     "请查看代理的日志。",
                     "Look at the broker's log.",
                 )
@@ -180,8 +181,8 @@ class MqttSink:
     def _refusal(self, reason: ReasonCode) -> LinkError:
         return LinkError(
             "output_login_refused",
-            f"{self._config.address} 拒绝登录（{reason}）。",
-            f"{self._config.address} refused the login ({reason}).",
+            f"{self._config.address} 拒绝登录（{reason_of(reason).zh}）。",
+            f"{self._config.address} refused the login ({reason_of(reason).en}).",
             "请核对 username、password_file 和 mqtt_version。",
             "Check username, password_file and mqtt_version.",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from gateway.wire import Ingest, decode
 from metrics.record import UNKNOWN_READING, Flag
 from tests.gateway.county_stub import CREDENTIAL, CountyStub
 from tests.gateway.scripted_gateway import DEVICES
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,3 +178,24 @@ async def test_a_killed_gateway_loses_and_doubles_nothing(tmp_path: Path) -> Non
 async def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
     async with CountyStub() as county:
         await kill_many(county, tmp_path / "data", kills=50, seed=seed, flap=seed == 2)
+
+
+async def test_how_a_process_ended_is_known_at_its_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    async with CountyStub() as county:
+        gateway = Process(county.url, folder)
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM):
+            before = len(starts_of(folder))
+            await gateway.start()
+            await until(lambda: len(starts_of(folder)) > before)  # noqa: B023 (awaited at once)
+            await until_checkpoint(folder)
+            await gateway.end(number)
+    assert starts_of(folder) == ["first", "killed", "ordered"]
+
+
+def starts_of(folder: Path) -> list[str]:
+    """How the run before each start ended, as the file beside the outbox says."""
+    try:
+        return [start["cause"] for start in json.loads((folder / "starts.json").read_bytes())["starts"]]
+    except FileNotFoundError:
+        return []

@@ -349,6 +349,7 @@ async def test_a_broker_that_restarts_is_a_lost_link_and_then_all_goes_on(
     with pytest.raises(LinkError) as lost:
         await Watch(collector).until(lambda log: False)
     assert lost.value.code == "mqtt.link-lost"
+    assert lost.value.zh.partition("（")[2].startswith(("连接中断", "代理正在关闭"))
     with pytest.raises(LinkError) as refused:
         await collector.connect()
     assert refused.value.code == "mqtt.broker-unreachable"
