@@ -288,12 +288,14 @@ class Uplink:
         now_ns = max(self._clock(), 1)
         refuse = self._outbox.outbox.refuse
         rows = await self._outbox.call(refuse, batch.ordinal, now_ns, reason[:500], since_ns)
-        if rows:
-            self.poisoned += rows
-            self._report_poison(f"{batch.epoch}/{batch.sequence}", reason)
-        else:
-            self._failing.halved(batch, now_ns)
-        self.depth = await self._outbox.call(self._outbox.outbox.depth)
+        try:
+            self.depth = await self._outbox.call(self._outbox.outbox.depth)  # first: the trouble lasts while it is kept
+        finally:
+            if rows:
+                self.poisoned += rows
+                self._report_poison(f"{batch.epoch}/{batch.sequence}", reason)
+            else:
+                self._failing.halved(batch, now_ns)
 
     async def _settle(self, batch: Pending, answer: IngestAnswer) -> None:
         outbox = self._outbox.outbox

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from collectors.model import Trouble
 from gateway.config import PlantConfig
 from gateway.outbox import Outbox, OutboxThread
 from gateway.outbox.store import MAX_UNPROVEN_PIECES
@@ -200,6 +201,28 @@ async def test_a_row_that_the_county_cannot_take_is_found_and_set_aside_and_the_
         assert [(gap.devices, gap.rows) for gap in gaps if gap.rows] == [(["m-137"], 1)]
         numbers = {message.sequence for message in county.messages} | {gap.sequence for gap in gaps}
         assert numbers == set(range(1, max(numbers) + 1))
+
+
+async def test_what_is_set_aside_is_counted_before_it_is_told(
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
+    async with rig_for(plant(county.url), tmp_path) as rig:
+        county.poison = lambda records: 400
+        counted: list[int] = []  # who looks when it is told, as the keeper does, must find it kept
+        report = rig.troubles.report
+
+        def told(trouble: Trouble) -> None:
+            if trouble.code == "batch_set_aside":
+                counted.append(rig.uplink.depth.poisoned)
+            report(trouble)
+
+        monkeypatch.setattr(rig.troubles, "report", told)
+        refs, records = batch(2, rows=2)
+        await rig.thread.call(rig.thread.outbox.commit, [(refs, records)], b"c", 1)
+        async with running(rig.uplink.run_ingest()):
+            await until(lambda: len(counted) == 2)
+        assert counted == [1, 2]
 
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
