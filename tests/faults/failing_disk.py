@@ -78,7 +78,7 @@ class Site:
         """Every counter is with the county to the last window that the disk knows, and nothing is there twice."""
         box = data_folder.open_outbox(self.config)
         saved = checkpoint.read(box.checkpoint() or b"").accounts[0]
-        waiting = [records_of(decode(body, Ingest)) for _, body in box.batches.unsent_after(0)]
+        waiting = [decode(body, Ingest) for _, body in box.batches.unsent_after(0)]
         depth = box.depth()
         box.close()
         assert box.salvaged is None
@@ -88,7 +88,9 @@ class Site:
         rows = sorted(self.county.rows.values(), key=lambda row: (row["start"], row["part"]))
         first = next(row for row in rows if row["reading"] != UNKNOWN_READING)
         open_now = sum(tally[2] for tally in saved.tallies.values())
-        unsent = sum(int(records.quantity.sum()) for records in waiting)
+        # what was cut off before the county's answer to it was noted waits, and is there
+        waiting = [message for message in waiting if (message.epoch, message.sequence) not in self.county.bodies]
+        unsent = sum(int(records_of(message).quantity.sum()) for message in waiting)
         counted = first["reading"] - first["quantity"] + self.county.total(DEVICE, "quantity") + unsent
         last = saved.quantity.last
         assert last is not None
