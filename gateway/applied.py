@@ -16,7 +16,7 @@ from gateway.config import PlantConfig
 
 FILE_NAME: Final = "applied.json"
 HOT_KEYS: Final = frozenset({"gateway.profile_folders"})
-"""Keys outside `devices` that take effect without a restart."""
+"""Keys outside `devices` that take effect without a restart; those of `uplink` do once the county answers there."""
 _VERSION: Final = 1
 
 
@@ -142,7 +142,7 @@ def differences(before: Applied, after: Applied) -> Differences:
         a, b = getattr(before, part), getattr(after, part)
         pairs = _pairs(a, b, f"{part}.") if isinstance(a, dict) else ({part: (a, b)} if a != b else {})
         for key, pair in pairs.items():
-            (found.hot if key in HOT_KEYS else found.restart)[key] = pair
+            (found.hot if part == "uplink" or key in HOT_KEYS else found.restart)[key] = pair
     for output in dict.fromkeys([*before.outputs, *after.outputs]):
         found.restart.update(
             _pairs(before.outputs.get(output, {}), after.outputs.get(output, {}), f"outputs.{output}.")

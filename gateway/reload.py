@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from collectors.model import Clock, CollectorError, Trouble
@@ -21,7 +22,9 @@ from gateway.links import Link
 from gateway.outputs.config import MqttOutput, feedback
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
+from gateway.uplink_config import UplinkConfig
 from gateway.watchdog import Watchdog
+from gateway.way_change import WayChange
 from gateway.windows import Windows
 
 LOOK_S: Final = 2.0
@@ -55,6 +58,7 @@ class Reloader:
         troubles: Troubles,
         watchdog: Watchdog,
         clock: Clock,
+        way_change: WayChange,
     ) -> None:
         self.config = config
         """The configuration that runs."""
@@ -62,6 +66,7 @@ class Reloader:
         self.reloads = 0
         self._make_links, self._links, self._windows, self._intake = make_links, links, windows, intake
         self._uplink, self._troubles, self._watchdog, self._clock = uplink, troubles, watchdog, clock
+        self._way_change = way_change
         self._asked = asyncio.Event()
         self._is_refused = False
         self._seen = _marks(config)
@@ -121,6 +126,7 @@ class Reloader:
         self._is_refused = False
         self._troubles.clear(REFUSED)
         self._troubles.report(_needs_restart(applied.differences(described, asked_for)))
+        self._way_change.ask(wanted.uplink)
         found = applied.differences(self.applied, described)
         if found:
             await self._apply(config, described, links, found)
@@ -149,6 +155,13 @@ class Reloader:
             links_changed=changes.changed,
             links_ended=changes.ended,
         )
+        await self._keep()
+
+    async def uplink_taken(self, uplink: UplinkConfig) -> None:
+        """Another way to the county is in force."""
+        self.config = self._intake.config = self.config.model_copy(update={"uplink": uplink})
+        self.applied = msgspec.structs.replace(self.applied, at_ns=self._clock(), uplink=uplink.model_dump(mode="json"))
+        self.reloads += 1
         await self._keep()
 
     async def _keep(self) -> None:

@@ -38,6 +38,7 @@ from gateway.supervision import supervise
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.watchdog import Progress, Watchdog
+from gateway.way_change import WayChange
 from gateway.windows import Windows
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Gateway:
     intake: Intake = field(init=False)
     keeper: Keeper = field(init=False)
     links: LinkSet = field(init=False)
+    way_change: WayChange = field(init=False)
     reloader: Reloader = field(init=False)
     health: Health = field(init=False)
     status: Status = field(init=False)
@@ -129,6 +131,7 @@ class Gateway:
             self.progress,
         )
         self.links = LinkSet(lambda link: LinkLoop(link, self.intake, self.windows, self.troubles, self.clock))
+        self.way_change = WayChange(self.uplink, self.troubles, lambda uplink: self.reloader.uplink_taken(uplink))
         self.reloader = Reloader(
             self.config,
             self.make_links,
@@ -139,6 +142,7 @@ class Gateway:
             self.troubles,
             self.watchdog,
             self.clock,
+            self.way_change,
         )
         self.health = Health(self.progress, self.keeper, self.troubles)
         self.disk_watch = DiskWatch(self.config.gateway.data_dir, self.troubles)
@@ -185,7 +189,7 @@ class Gateway:
                 if self.outputs is not None:
                     parts |= self.outputs.works
                 if self.options.follows_file and self.config.file.is_file():
-                    parts["reload"] = self.reloader.run
+                    parts |= {"reload": self.reloader.run, "way": self.way_change.run}
                 if (path := self.options.status_file) is not None:
                     parts["status"] = lambda: self.status.show(path)
                 tasks = [

@@ -7,14 +7,13 @@ import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeVar
-
-import aiohttp
+from typing import Final
 
 from collectors.model import Clock, Trouble
-from gateway.access import RETRY_REFUSED_S, Access
-from gateway.clock import EARLIEST_NS, NS_PER_S
+from gateway.access import RETRY_REFUSED_S
+from gateway.clock import EARLIEST_NS
 from gateway.config import UplinkConfig
+from gateway.county_way import A, LaterError, PoisonError, Way
 from gateway.failing import Failing, Step
 from gateway.last_sent import LastSent
 from gateway.outbox import Depth, OutboxThread, Pending
@@ -23,25 +22,18 @@ from gateway.uplink_troubles import (
     ANNOUNCED,
     HARDWARE,
     SUBJECT,
-    problem_code,
     time_not_known,
     trouble_of_answer,
-    trouble_of_link,
     trouble_of_replacement,
     trouble_of_set_aside,
-    trouble_of_status,
 )
 from gateway.wire import (
-    CONTENT_ENCODING,
-    CONTENT_TYPE_MSGPACK,
     Accepted,
     Announce,
     Announcement,
     DevicePresence,
     IngestAnswer,
     Live,
-    WireError,
-    decode_json,
     encode,
 )
 
@@ -50,7 +42,6 @@ LIVE_TIMEOUT_S: Final = 4.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 2.0
 """Sending again within 3 s after the county is back: it is asked this often while it is away."""
-RETRY_AFTER_MOST_S: Final = 300.0
 DEPTH_SHOWN_S: Final = 10.0
 """What waits in the outbox is counted this often while nothing is sent."""
 DISK_RETRY_S: Final = 2.0
@@ -58,25 +49,6 @@ LIVE_PAUSE_S: Final = 0.25
 ANNOUNCE_AT_ONCE: Final = 200
 ANNOUNCE_AGAIN_S: Final = 60.0
 """A county that asks for announcements gets them this often at most."""
-_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
-TOO_LARGE: Final = 413
-_REFUSALS: Final = frozenset({400, 415, 422})
-
-A = TypeVar("A", IngestAnswer, Accepted)
-
-
-class _LaterError(Exception):
-    """Not now: try again after `after_s`."""
-
-    def __init__(self, trouble: Trouble, after_s: float | None = None, *, failed: bool = False) -> None:
-        super().__init__(trouble.en)
-        self.trouble, self.after_s = trouble, after_s
-        self.failed = failed
-        """Whether the county itself failed at what was sent (500)."""
-
-
-class _PoisonError(Exception):
-    """The county will never take this body."""
 
 
 class Uplink:
@@ -99,13 +71,12 @@ class Uplink:
         shed: Callable[[], dict[str, int]],
         presence_s: float = 5.0,
     ) -> None:
-        self._config, self._gateway, self._outbox = config, gateway, outbox
+        self._gateway, self._outbox = gateway, outbox
         self._clock, self._troubles = clock, troubles
         self._presence, self._shed, self._presence_s = presence, shed, presence_s
         self._work = asyncio.Event()
         self._changed = asyncio.Event()
-        self._session: aiohttp.ClientSession | None = None
-        self._access = Access(config)
+        self._way = Way(config)
         self._announce_at_once = ANNOUNCE_AT_ONCE
         self._announcing_rests = False
         self._announced_again_s = -ANNOUNCE_AGAIN_S
@@ -142,7 +113,7 @@ class Uplink:
 
         Raises OSError, ssl.SSLError, ProxyError.
         """
-        self._session = await self._access.open()
+        await self._way.open()
 
     def go_on(self, depth: Depth) -> None:
         """What the outbox holds at the start: it is shown at once, and what is set aside is told again."""
@@ -151,11 +122,24 @@ class Uplink:
             last = depth.set_aside[0]
             self._report_poison(f"{last.epoch}/{last.sequence}", last.reason)
 
+    @property
+    def config(self) -> UplinkConfig:
+        """Of the way that is taken."""
+        return self._way.config
+
+    async def try_way(self, way: Way) -> None:
+        """Tell the county over another way how the devices are. Raises LaterError, PoisonError."""
+        await way.post("live", encode(self._live()), Accepted, LIVE_TIMEOUT_S)
+
+    async def take_way(self, way: Way) -> None:
+        """Send over another way from now on; the old one is closed when its last answer is there."""
+        old, self._way = self._way, way
+        self._work.set()
+        await old.close()
+
     async def close(self) -> None:
         """Safe twice."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._way.close()
 
     # Records and announcements ------------------------------------------------------------------
 
@@ -173,7 +157,7 @@ class Uplink:
                     self.depth = await self._outbox.call(self._outbox.outbox.depth)
                     if self.depth.unsent == 0:
                         await self._work.wait()
-            except _LaterError as later:
+            except LaterError as later:
                 self._troubles.report(later.trouble)
                 self.depth = await self._outbox.call(self._outbox.outbox.depth)  # the backlog grows meanwhile
                 if later.after_s is not None:
@@ -186,7 +170,7 @@ class Uplink:
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, less where another credential came; how much waits is shown meanwhile."""
-        while seconds > 0 and not await self._access.pause(min(seconds, DEPTH_SHOWN_S)):
+        while seconds > 0 and not await self._way.access.pause(min(seconds, DEPTH_SHOWN_S)):
             seconds -= DEPTH_SHOWN_S
             self.depth = await self._outbox.call(self._outbox.outbox.depth)
 
@@ -199,7 +183,7 @@ class Uplink:
                         while await self.send_one(newest=False):
                             pass
                         return True
-                    except _LaterError as later:
+                    except LaterError as later:
                         await asyncio.sleep(min(later.after_s or RETRY_FIRST_S, RETRY_MOST_S))
         except TimeoutError:
             return False
@@ -220,10 +204,10 @@ class Uplink:
             return False
         try:
             answer = await self._post("ingest", batch.body, IngestAnswer)
-        except _PoisonError as error:
+        except PoisonError as error:
             await self._refuse(batch, str(error))
             return True
-        except _LaterError as later:
+        except LaterError as later:
             if later.failed and await self._goes_on_without(batch, str(later)):
                 return True
             raise
@@ -235,15 +219,15 @@ class Uplink:
     async def _announce(self, said: list[Announcement]) -> None:
         """Send announcements; those that the county never takes are told, and keep nothing else waiting.
 
-        Raises _LaterError.
+        Raises LaterError.
         """
         outbox = self._outbox.outbox
         try:
             epoch = await self._outbox.call(outbox.epoch)
             await self._post("announce", encode(Announce(self._gateway, epoch, said)), Accepted)
-        except _PoisonError as error:
+        except PoisonError as error:
             reason = str(error)
-        except _LaterError as later:
+        except LaterError as later:
             if not later.failed:
                 raise
             self._announcing_rests = True  # what the county takes next tells whether this is to blame
@@ -264,12 +248,12 @@ class Uplink:
     async def _ask_the_time(self) -> None:
         """Tell the county how the devices are: its answer bears its clock. Returns when all dates are known.
 
-        Raises _LaterError where the county does not tell the time.
+        Raises LaterError where the county does not tell the time.
         """
-        with suppress(_PoisonError):
+        with suppress(PoisonError):
             await self._post("live", encode(self._live()), Accepted, LIVE_TIMEOUT_S)
         if not self._time_is_told:
-            raise _LaterError(time_not_known(self._config.url))
+            raise LaterError(time_not_known(self._way.config.url))
         await self.dated.wait()
 
     async def _goes_on_without(self, batch: Pending, reason: str) -> bool:
@@ -304,7 +288,7 @@ class Uplink:
         else:
             self._troubles.clear(HARDWARE)
         if (answer.epoch, answer.sequence) != (batch.epoch, batch.sequence):
-            raise _LaterError(trouble_of_answer(f"answers {answer.epoch}/{answer.sequence}"), RETRY_REFUSED_S)
+            raise LaterError(trouble_of_answer(f"answers {answer.epoch}/{answer.sequence}"), RETRY_REFUSED_S)
         if answer.result == "conflict":
             self.conflicts += 1
             self._troubles.report(
@@ -366,12 +350,12 @@ class Uplink:
     async def tell_presence(self) -> None:
         """Tell the county once how the devices are; whatever becomes of it, the next one says it all."""
         try:
-            if not self._access.revoked and not self._access.replaced:
+            if not self._way.access.revoked and not self._way.access.replaced:
                 await self._post("live", encode(self._live()), Accepted, LIVE_TIMEOUT_S)
-        except _LaterError as later:  # of the link `run_ingest` tells
-            if self._access.replaced or self._access.revoked:
+        except LaterError as later:  # of the link `run_ingest` tells
+            if self._way.access.replaced or self._way.access.revoked:
                 self._troubles.report(later.trouble)
-        except _PoisonError:
+        except PoisonError:
             pass
 
     def _live(self) -> Live:
@@ -391,51 +375,14 @@ class Uplink:
     # HTTP ---------------------------------------------------------------------------------------
 
     async def _post(self, route: str, body: bytes, kind: type[A], timeout_s: float | None = None) -> A:
-        """Raises _LaterError or _PoisonError."""
-        assert self._session is not None, "open() comes first"
-        await self._access.refresh()
-        way = self._access.arguments()
-        way["headers"] |= {
-            "Content-Type": CONTENT_TYPE_MSGPACK,
-            "Content-Encoding": CONTENT_ENCODING,
-            "Accept": "application/json",
-        }
-        loop = asyncio.get_running_loop()
-        sent_s = loop.time()
-        try:
-            async with self._session.post(
-                f"{self._config.url}/api/v1/{route}",
-                data=body,
-                **way,
-                timeout=aiohttp.ClientTimeout(total=timeout_s or INGEST_TIMEOUT_S),
-                allow_redirects=False,
-            ) as response:
-                status, content = response.status, await response.content.read(_MAX_ANSWER_BYTES)
-                while not response.content.at_eof() and len(content) < _MAX_ANSWER_BYTES:
-                    content += await response.content.read(_MAX_ANSWER_BYTES)
-                retry_after = response.headers.get("Retry-After", "")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _LaterError(trouble_of_link(self._config.url, error)) from error
-        if status == 200:
-            try:
-                answer = decode_json(content, kind)
-            except WireError as error:
-                raise _LaterError(trouble_of_answer(str(error)), RETRY_REFUSED_S) from error
-            self.last_contact_ns = self._clock()
-            self.last_sent.note(route, body, self.last_contact_ns)
-            self._access.accepted()
-            self._hear_time(answer.county_time_ns, round((loop.time() - sent_s) * NS_PER_S))
-            if route != "live":  # a county that takes presence but no records is still in trouble
-                self._troubles.clear(SUBJECT)
-            return answer
-        detail = content[:300].decode("utf-8", "replace")
-        if status == TOO_LARGE or (status in _REFUSALS and problem_code(content)):
-            raise _PoisonError(f"{status} {detail}")
-        if status in (401, 403):
-            trouble, again_s = self._access.refused(status, content)
-            raise _LaterError(trouble, again_s)
-        after_s = min(float(retry_after), RETRY_AFTER_MOST_S) if retry_after.isdigit() else None
-        raise _LaterError(trouble_of_status(status, detail), after_s, failed=status == 500)
+        """Raises LaterError or PoisonError."""
+        answer, under_way_ns = await self._way.post(route, body, kind, timeout_s or INGEST_TIMEOUT_S)
+        self.last_contact_ns = self._clock()
+        self.last_sent.note(route, body, self.last_contact_ns)
+        self._hear_time(answer.county_time_ns, under_way_ns)
+        if route != "live":  # a county that takes presence but no records is still in trouble
+            self._troubles.clear(SUBJECT)
+        return answer
 
     def _hear_time(self, county_ns: int, under_way_ns: int) -> None:
         """The county's clock is that of the middle of the way there and back, give or take half of it."""

@@ -166,6 +166,8 @@ class CountyStub:
         self.requests["live"] += 1
         if (refused := await self._refused()) is not None:
             return refused
+        if not self._allowed(request):
+            return web.Response(status=401, text="who are you")
         message = decode(await request.read(), Live)
         self.live.append(message)
         await self._note()

@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from collectors.model import Clock
-from gateway import applied, reload
+from gateway import applied, reload, way_change
 from gateway.cli import app
 from gateway.config import PlantConfig, load
 from gateway.links import Link
@@ -328,6 +328,63 @@ async def test_what_needs_a_restart_is_said_and_the_rest_is_applied(
         file.content["gateway"]["window_s"] = 10
         file.save()
         await until(lambda: codes(gateway) == [])
+
+
+async def test_another_way_to_the_county_is_taken_once_the_county_answers_there(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch, county: CountyStub
+) -> None:
+    monkeypatch.setattr(way_change, "TRIAL_S", 0.3)
+    monkeypatch.setattr(way_change, "RETRY_S", 0.05)
+    monkeypatch.setattr(way_change, "RETRY_LATE_S", 0.1)
+    file.unit(station, "meter-main")
+    async with CountyStub() as other, running(file, monkeypatch) as gateway:
+        await county.until(lambda: county.rows)
+        first_url = county.url
+        await other.stop()
+        file.content["uplink"]["url"] = other.url
+        file.save()
+        await until(lambda: "uplink_change_waits" in codes(gateway))
+        (told,) = [t for t in gateway.troubles.listed() if t.code == "uplink_change_waits"]
+        assert f"uplink.url: {first_url} → {other.url}" in told.zh
+        assert "restart_needed" not in codes(gateway)
+        seen = len(county.live)
+        await county.until(lambda: len(county.live) > seen, 20)  # the one that works stays in use
+        assert gateway.reloader.config.uplink.url == first_url
+        await other.start()
+        await until(lambda: not codes(gateway))
+        await until(lambda: gateway.reloader.config.uplink.url == other.url)
+        await gateway.keeper.close_short(gateway.clock())
+        await other.until(lambda: other.rows)
+        seen = len(county.live)
+        told_there = len(other.live)
+        await other.until(lambda: len(other.live) > told_there + 1)
+        assert len(county.live) == seen
+        assert not county.rows.keys() & other.rows.keys(), "nothing is sent to both"
+        kept = applied.load(gateway.config.gateway.data_dir)
+        assert kept is not None
+        assert kept.uplink["url"] == other.url
+
+
+async def test_a_way_to_the_county_that_is_given_up_is_no_longer_tried(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch, county: CountyStub, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(way_change, "TRIAL_S", 0.0)
+    monkeypatch.setattr(way_change, "RETRY_LATE_S", 0.05)
+    file.unit(station, "meter-main")
+    (tmp_path / "wrong").write_text("somebody else's")
+    async with running(file, monkeypatch) as gateway:
+        for key, value in (("ca_file", "absent.pem"), ("credential_file", "wrong")):
+            kept = dict(file.content["uplink"])
+            file.content["uplink"][key] = value
+            if key == "ca_file":
+                (tmp_path / value).write_text("no certificate")
+            file.save()
+            await until(lambda: "uplink_change_waits" in codes(gateway))
+            file.content["uplink"] = kept
+            file.save()
+            await until(lambda: not codes(gateway))
+        seen = len(county.live)
+        await county.until(lambda: len(county.live) > seen)
 
 
 async def test_the_running_configuration_is_kept_and_a_signal_reads_the_file_at_once(
