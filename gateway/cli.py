@@ -22,6 +22,7 @@ from gateway.trusting import DataDirOption, OptionalConfigOption, data_dir_of, t
 if TYPE_CHECKING:
     from collectors.entries import DeviceEntry
     from collectors.findings import Found, ToolReading
+    from gateway.applied import Applied
     from gateway.config import PlantConfig
 
 app = typer.Typer(
@@ -122,7 +123,7 @@ def check(
         links = make_links(plant, TimeLine())
     except (FileError, CollectorError) as error:
         fail(error, as_json)
-    running = applied.load(plant.gateway.data_dir) if diff else None
+    running = _running(plant.gateway.data_dir) if diff else None
     found = applied.differences(running, applied.describe(plant, 0)) if running is not None else None
     if as_json:
         print_json(
@@ -154,6 +155,14 @@ def check(
         print("compared with what the gateway runs (+ new, - gone, ~ changed, ! needs a restart):")
         for line in found.as_text():
             print(f"  {line}")
+
+
+def _running(data_dir: Path) -> Applied | None:
+    """What runs with this data folder, or with the one that is to be moved there."""
+    from gateway import applied, moving
+
+    old = moving.noted(data_dir)
+    return applied.load(data_dir) or (applied.load(old) if old is not None else None)
 
 
 @app.command("page-password")

@@ -13,6 +13,7 @@ import structlog
 
 from collectors.model import Trouble
 from gateway.config import PlantConfig
+from gateway.moving import NotMovedError, take_over
 from gateway.outbox import DiskError, Outbox, OutboxError, OutboxThread
 from gateway.outbox.limits import Limits
 from gateway.outbox_troubles import not_there, opening
@@ -74,7 +75,7 @@ async def opened(
                 # Started again and again by its supervisor it would do no better: it waits for the disk.
                 if standing_in is None:
                     _log.error("the data folder cannot be used", folder=str(folder), error=str(error))
-                wait_beside(not_there(folder))
+                wait_beside(error.trouble if isinstance(error, NotMovedError) else not_there(folder))
             alive("the data folder cannot be used: waiting")
             with suppress(TimeoutError):
                 async with asyncio.timeout(DISK_RETRY_S):
@@ -114,7 +115,7 @@ async def _attempt(
             steps.give_up = stopped.is_set()
             if steps.taken != seen:
                 seen = steps.taken
-                alive("the outbox is damaged: mending it")
+                alive("the outbox is mended, or moved")
             if not attempt.done() and loop.time() - began_s >= SLOW_S:
                 slow()
     except asyncio.CancelledError:
@@ -135,6 +136,7 @@ def _release(attempt: asyncio.Future[tuple[ExitStack, Outbox]]) -> None:
 def _hold_and_open(config: PlantConfig, on_progress: Callable[[], None]) -> tuple[ExitStack, Outbox]:
     with ExitStack() as held:
         held.enter_context(only_one(config.gateway.data_dir))
+        take_over(config.gateway.data_dir, only_one, on_progress)
         outbox = open_outbox(config, on_progress)
         return held.pop_all(), outbox
 

@@ -11,11 +11,12 @@ from typing import Final
 import msgspec
 import structlog
 
+from collectors.causes import cause_of
 from collectors.model import Clock, CollectorError, Trouble
 from collectors.strict_yaml import FileError
-from gateway import applied
+from gateway import applied, moving
 from gateway.applied import Applied, Differences
-from gateway.config import PlantConfig, load
+from gateway.config import PlantConfig, load, load_data_dir
 from gateway.intake import Intake
 from gateway.link_set import LinkSet
 from gateway.links import Link
@@ -31,6 +32,7 @@ LOOK_S: Final = 2.0
 """How often file and folders are looked at; a change is read once it has stood still for one look."""
 REFUSED: Final = "config"
 RESTART: Final = "config/restart"
+MOVE: Final = "config/data-dir"
 REFUSED_AGAIN_LOOKS: Final = 10
 """A refused file is tried again after so many looks: what it lacked may lie in a file that it names."""
 _MAX_TOLD: Final = 3
@@ -67,6 +69,8 @@ class Reloader:
         self._make_links, self._links, self._windows, self._intake = make_links, links, windows, intake
         self._uplink, self._troubles, self._watchdog, self._clock = uplink, troubles, watchdog, clock
         self._way_change = way_change
+        self._noted_in: Path | None = None
+        """The folder that the next start is to move to."""
         self._asked = asyncio.Event()
         self._is_refused = False
         self._seen = _marks(config)
@@ -127,6 +131,7 @@ class Reloader:
         self._troubles.clear(REFUSED)
         self._troubles.report(_needs_restart(applied.differences(described, asked_for)))
         self._way_change.ask(wanted.uplink)
+        await asyncio.to_thread(self._note_move, wanted.gateway.data_dir)
         found = applied.differences(self.applied, described)
         if found:
             await self._apply(config, described, links, found)
@@ -156,6 +161,29 @@ class Reloader:
             links_ended=changes.ended,
         )
         await self._keep()
+
+    async def last_look(self) -> None:
+        """The run ends: what the next start is to know of a change that came just before."""
+        with suppress(FileError):
+            wanted = await asyncio.to_thread(load_data_dir, self.config.file)
+            await asyncio.to_thread(self._note_move, wanted)
+
+    def _note_move(self, wanted: Path) -> None:
+        """Have the next start find what this run holds, where the file names another data folder."""
+        running = self.config.gateway.data_dir
+        if self._noted_in is not None and self._noted_in != wanted:
+            moving.take_note_back(self._noted_in)
+            self._noted_in = None
+        if wanted == running:
+            self._troubles.clear(MOVE)
+            return
+        try:
+            moving.leave_note(wanted, running)
+        except OSError as error:
+            self._troubles.report(_cannot_move(wanted, running, error))
+        else:
+            self._noted_in = wanted
+            self._troubles.clear(MOVE)
 
     async def uplink_taken(self, uplink: UplinkConfig) -> None:
         """Another way to the county is in force."""
@@ -210,6 +238,20 @@ def _refused(file: Path, error: FileError | CollectorError) -> Trouble:
         f"the new file cannot be used; the gateway goes on with the old one: {en}",
         f"改正后自动生效；先用 plantpulse-gateway check --config {file} 检查。",
         f"Correct it, it is read again by itself; plantpulse-gateway check --config {file} shows every problem.",
+    )
+
+
+def _cannot_move(wanted: Path, running: Path, error: OSError) -> Trouble:
+    cause = cause_of(error)
+    return Trouble(
+        MOVE,
+        "data_folder_not_usable",
+        f"工厂文件把 data_dir 改为 {wanted}，但那里不能写（{cause.zh}）；"
+        f"现在重启，{running} 里未送达的记录会留在原处。",
+        f"the file names {wanted} as data_dir, which cannot be written ({cause.en}); after a restart now, what "
+        f"waits in {running} would stay there.",
+        "请先让网关能写新文件夹（挂载、权限），再重启；或把 data_dir 改回原值。",
+        "Let the gateway write to the new folder (mount, permissions) before the restart, or restore data_dir.",
     )
 
 

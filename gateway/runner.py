@@ -259,6 +259,8 @@ class Gateway:
         if self.options.close_short and not self.dating.is_known:
             await self.uplink.tell_presence()
             self._look_at_the_time()
+        if self.options.follows_file:
+            await self.reloader.last_look()
         now_ns = self.clock()
         devices = self.windows.presence(now_ns)
         delivered = True

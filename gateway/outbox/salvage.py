@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.outbox.batches import BatchState
 from gateway.outbox.database import Database
+from gateway.outbox.durable import put_in_place
 from gateway.outbox.gap_notes import GapNotes
 from gateway.outbox.schema import prepare
 from gateway.wire import Announcement, Gap, Ingest, WireError, decode, records_of
@@ -108,14 +109,9 @@ def finish(path: Path) -> Path | None:
     before = sorted(p for p in path.parent.glob(f"{path.name}.damaged-*") if not p.name.endswith(_SUFFIXES[1:]))
     if not aside.exists():  # an earlier try has moved it already
         aside = max(before, default=aside)
-    os.replace(whole, path)
+    put_in_place(whole, path)
     for old in before[:-MAX_ASIDE]:
         _remove(old)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
     return aside
 
 

@@ -56,8 +56,8 @@ class Machine:
 
 
 @asynccontextmanager
-async def started(config: PlantConfig, machine: Machine) -> AsyncIterator[asyncio.Task[int]]:
-    task = asyncio.create_task(run(config, Options(close_short=True), machine))
+async def started(config: PlantConfig, links: Callable[..., list[Link]]) -> AsyncIterator[asyncio.Task[int]]:
+    task = asyncio.create_task(run(config, Options(close_short=True), links))
     try:
         yield task
     finally:
