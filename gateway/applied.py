@@ -158,6 +158,12 @@ def _pairs(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> 
     }
 
 
+def digest(applied: Applied) -> str:
+    """Twelve signs that tell one configuration from another: what `check` says of a file, and the page of what runs."""
+    encoded = msgspec.json.encode(msgspec.structs.replace(applied, at_ns=0, file=""), order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()[:12]
+
+
 def save(applied: Applied, data_dir: Path) -> None:
     """Replace the kept configuration as a whole. Raises OSError."""
     path = data_dir / FILE_NAME

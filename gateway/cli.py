@@ -123,13 +123,15 @@ def check(
         links = make_links(plant, TimeLine())
     except (FileError, CollectorError) as error:
         fail(error, as_json)
+    described = applied.describe(plant, 0)
     running = _running(plant.gateway.data_dir) if diff else None
-    found = applied.differences(running, applied.describe(plant, 0)) if running is not None else None
+    found = applied.differences(running, described) if running is not None else None
     if as_json:
         print_json(
             {
                 "ok": True,
                 "site": plant.site,
+                "digest": applied.digest(described),
                 "devices": [
                     {"id": e.id, "protocol": protocol, "profile": e.profile, "address": e.address}
                     for protocol, entries in plant.entries.items()
@@ -141,8 +143,8 @@ def check(
         )
         return
     count = len(plant.entry_ids)
-    print(f"{config}: 没有问题，{count} 个设备条目，{len(links)} 条链路。")
-    print(f"{config}: no problem; {count} device entries, {len(links)} links.")
+    print(f"{config}: 没有问题，{count} 个设备条目，{len(links)} 条链路，配置指纹 {applied.digest(described)}。")
+    print(f"{config}: no problem; {count} device entries, {len(links)} links, digest {applied.digest(described)}.")
     if not diff:
         return
     if found is None:

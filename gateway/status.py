@@ -14,6 +14,7 @@ import msgspec
 
 from collectors.causes import cause_of
 from collectors.model import Trouble
+from gateway import applied
 from gateway.clock import NS_PER_S, TimeLine
 from gateway.dating import Dating
 from gateway.disk_life import DiskWatch
@@ -109,6 +110,7 @@ class Status:
             ],
             "config_file": str(config.file),
             "config_applied_ns": self.reloader.applied.at_ns,
+            "config_digest": applied.digest(self.reloader.applied),
             "reloads": self.reloader.reloads,
             "outputs": self.outputs(),
             "page_url": self.page_url,

@@ -133,6 +133,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "configuration": ("配置", "Configuration"),
     "file": ("文件", "File"),
     "applied": ("生效于", "In force since"),
+    "config_digest": ("配置指纹", "Digest of the configuration"),
     "reloads": ("运行中更新次数", "Changes while running"),
     "running_for": ("已运行", "Running for"),
     "sent_explained": (

@@ -330,6 +330,27 @@ async def test_what_needs_a_restart_is_said_and_the_rest_is_applied(
         await until(lambda: codes(gateway) == [])
 
 
+async def test_the_digest_of_what_runs_is_that_of_the_file_once_the_file_is_in_force(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_the_file() -> str:
+        said = CliRunner().invoke(app, ["check", "--config", str(file.path), "--json"])
+        return str(json.loads(said.stdout)["digest"])
+
+    file.unit(station, "meter-main")
+    async with running(file, monkeypatch) as gateway:
+        before = of_the_file()
+        assert gateway.status.summary()["config_digest"] == before
+        file.device("meter-main")["timeout_ms"] = 250
+        file.save()
+        assert of_the_file() != before
+        await until(lambda: gateway.status.summary()["config_digest"] == of_the_file())
+        file.content["gateway"]["window_s"] = 60
+        file.save()
+        await until(lambda: codes(gateway) == ["restart_needed"])
+        assert gateway.status.summary()["config_digest"] != of_the_file()
+
+
 async def test_another_way_to_the_county_is_taken_once_the_county_answers_there(
     file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch, county: CountyStub
 ) -> None:
