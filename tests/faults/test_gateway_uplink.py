@@ -159,7 +159,7 @@ async def test_whatever_the_county_answers_the_batch_stays_until_it_is_journalle
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[], web.Response]
 ) -> None:
     monkeypatch.setattr("gateway.uplink.RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr("gateway.uplink.RETRY_REFUSED_S", 0.02)
+    monkeypatch.setattr("gateway.county_way.RETRY_REFUSED_S", 0.02)
     async with CountyStub() as county:
         county.answers = [answer() for _ in range(4)]
         async with rig_for(config(tmp_path, county.port), tmp_path) as rig, running(rig.uplink.run_ingest()):
