@@ -7,12 +7,13 @@ whatever interrupts this, the next start goes on.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +89,9 @@ def take_over(
         raise NotMovedError(new, old, "旧文件夹不在（没挂上？）", "the old folder is not there (not mounted?)")
     try:
         if not new.samefile(old):
-            with hold(old):
+            with ExitStack() as held:
+                with _read_only_is_no_reason():  # nobody can run a gateway there
+                    held.enter_context(hold(old))
                 _move(new, old, on_progress)
         (new / NOTE).unlink()
     except (OSError, sqlite3.Error) as error:
@@ -112,11 +115,26 @@ def _move(new: Path, old: Path, on_progress: Callable[[], None]) -> None:
     _copy_the_rest(new, old, on_progress)
     with closing(sqlite3.connect(source)) as db, suppress(sqlite3.DatabaseError):  # a damaged one is mended later
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log = old / f"{OUTBOX}-wal"
+    if log.exists():  # it could not be written into the file: the disk is read-only, or the file damaged
+        _copy(log, new / log.name, on_progress)
     _copy(source, new / _PARTIAL, on_progress)
     put_in_place(new / _PARTIAL, whole)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    put_in_place(source, old / f"{OUTBOX}.moved-{stamp}")
+    with _read_only_is_no_reason():
+        put_in_place(source, old / f"{OUTBOX}.moved-{stamp}")
     put_in_place(whole, new / OUTBOX)
+
+
+@contextmanager
+def _read_only_is_no_reason() -> Iterator[None]:
+    """A card that became read-only is why a folder moves: it is left as it is, and no gateway can use it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        _log.warning("the old data folder is read-only: left as it is", error=str(error))
 
 
 def _copy_the_rest(new: Path, old: Path, on_progress: Callable[[], None]) -> None:

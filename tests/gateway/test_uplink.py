@@ -407,10 +407,7 @@ async def test_a_county_that_lacks_announcements_gets_them_again_once_a_minute(
         assert county.requests["announce"] == 2
 
 
-async def test_a_refused_credential_is_told_and_a_new_one_read(
-    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.uplink.RETRY_REFUSED_S", 0.05)
+async def test_a_refused_credential_is_told_and_a_new_one_read(county: CountyStub, plant: Make, tmp_path: Path) -> None:
     config = plant(county.url)
     good = config.uplink.credential_file.read_text()
     config.uplink.credential_file.write_text("revoked\n")
