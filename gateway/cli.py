@@ -163,8 +163,7 @@ def _running(data_dir: Path) -> Applied | None:
     """What runs with this data folder, or with the one that is to be moved there."""
     from gateway import applied, moving
 
-    old = moving.noted(data_dir)
-    return applied.load(data_dir) or (applied.load(old) if old is not None else None)
+    return applied.load(moving.whereabouts(data_dir))
 
 
 @app.command("page-password")

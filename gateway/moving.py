@@ -2,7 +2,8 @@
 
 The gateway that runs leaves a note in the folder that its file names now; the next start finds it. The outbox is
 copied, synced, taken away from the old folder and only then put in its place: two gateways never send one backlog, and
-whatever interrupts this, the next start goes on.
+whatever interrupts this, the next start goes on. The old folder gets a note in its turn: a file that names it again
+while no gateway runs finds its way back.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ OUTBOX: Final = "outbox.sqlite3"
 _PARTIAL: Final = f"{OUTBOX}.moving"
 _WHOLE: Final = f"{OUTBOX}.moved-in"
 _CHUNK_BYTES: Final = 1 << 20
+_MIB: Final = 1 << 20
 _STAYS: Final = ("lock", NOTE, OUTBOX)
 """Names, or their beginnings, of what is not copied with the rest."""
 _log = structlog.get_logger("gateway")
@@ -75,6 +77,16 @@ def noted(new: Path) -> Path | None:
         return None
 
 
+def whereabouts(folder: Path) -> Path:
+    """Where what belongs into a folder is now: there, or where its note leads, over folders that were left since."""
+    seen = [folder]
+    while (further := noted(seen[-1])) is not None and further not in seen:
+        seen.append(further)
+        if (further / OUTBOX).exists() or (further / _WHOLE).exists():
+            break
+    return seen[-1]
+
+
 def take_over(
     new: Path, hold: Callable[[Path], AbstractContextManager[None]], on_progress: Callable[[], None]
 ) -> Path | None:
@@ -82,8 +94,8 @@ def take_over(
 
     `hold` holds a folder for this process; `on_progress` is called again and again. Raises NotMovedError, OutboxError.
     """
-    old = noted(new)
-    if old is None:
+    old = whereabouts(new)
+    if old == new:
         return None
     if not old.is_dir():
         raise NotMovedError(new, old, "旧文件夹不在（没挂上？）", "the old folder is not there (not mounted?)")
@@ -107,11 +119,21 @@ def _move(new: Path, old: Path, on_progress: Callable[[], None]) -> None:
     if not source.exists():
         if whole.exists():  # it was taken away from there already
             put_in_place(whole, new / OUTBOX)
-        return
+        if (new / OUTBOX).exists():
+            return
+        if not (old / _WHOLE).exists():
+            raise NotMovedError(
+                new,
+                old,
+                "旧文件夹里没有待发库（盘没挂上？）",
+                "there is no outbox in the old folder (its disk not mounted?)",
+            )
+        put_in_place(old / _WHOLE, source)  # it was on its way there when the file named this folder again
     if (new / OUTBOX).exists():
         raise NotMovedError(
             new, old, "两个文件夹里都有待发库，不知道要哪一个", "both folders hold an outbox: which one is meant?"
         )
+    _make_sure_of_room(new, old)
     _copy_the_rest(new, old, on_progress)
     with closing(sqlite3.connect(source)) as db, suppress(sqlite3.DatabaseError):  # a damaged one is mended later
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -122,8 +144,25 @@ def _move(new: Path, old: Path, on_progress: Callable[[], None]) -> None:
     put_in_place(new / _PARTIAL, whole)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     with _read_only_is_no_reason():
+        leave_note(old, new)
         put_in_place(source, old / f"{OUTBOX}.moved-{stamp}")
     put_in_place(whole, new / OUTBOX)
+
+
+def _make_sure_of_room(new: Path, old: Path) -> None:
+    """A disk that is too small is not filled again and again. Raises NotMovedError."""
+    for unfinished in (_PARTIAL, _WHOLE):
+        (new / unfinished).unlink(missing_ok=True)
+    needed_bytes = sum(path.stat().st_size for path in (old / OUTBOX, *_the_rest(old)) if path.is_file())
+    free_bytes = shutil.disk_usage(new).free
+    if needed_bytes > free_bytes:
+        needed_mb, free_mb = -(-needed_bytes // _MIB), free_bytes // _MIB
+        raise NotMovedError(
+            new,
+            old,
+            f"需要 {needed_mb} MiB，新盘只剩 {free_mb} MiB",
+            f"{needed_mb} MiB are needed, {free_mb} MiB are free on the new disk",
+        )
 
 
 @contextmanager
@@ -139,10 +178,8 @@ def _read_only_is_no_reason() -> Iterator[None]:
 
 def _copy_the_rest(new: Path, old: Path, on_progress: Callable[[], None]) -> None:
     """Certificates, approvals and the like: what the gateway keeps beside its outbox."""
-    for path in sorted(old.rglob("*")):
+    for path in _the_rest(old):
         where = path.relative_to(old)
-        if where.parts[0].startswith(_STAYS):
-            continue
         if path.is_dir():
             (new / where).mkdir(exist_ok=True)
             shutil.copystat(path, new / where)
@@ -150,6 +187,10 @@ def _copy_the_rest(new: Path, old: Path, on_progress: Callable[[], None]) -> Non
             partial = new / where.parent / f".{where.name}.part"
             _copy(path, partial, on_progress)
             os.replace(partial, new / where)
+
+
+def _the_rest(old: Path) -> list[Path]:
+    return [p for p in sorted(old.rglob("*")) if not p.relative_to(old).parts[0].startswith(_STAYS)]
 
 
 def _copy(source: Path, target: Path, on_progress: Callable[[], None]) -> None:

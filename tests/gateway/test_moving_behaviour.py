@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway import data_folder, moving, reload
+from gateway import applied, data_folder, moving, reload
 from gateway.cli import app
 from gateway.config import load
 from gateway.links import Link
@@ -197,3 +197,116 @@ def test_a_folder_that_another_gateway_still_uses_is_not_moved(tmp_path: Path) -
     with data_folder.only_one(tmp_path / "old"), pytest.raises(OutboxError, match="another gateway process"):
         take_over(tmp_path / "new", data_folder.only_one, lambda: None)
     assert noted(tmp_path / "new") == tmp_path / "old"
+
+
+def moves(old: Path, new: Path) -> None:
+    leave_note(new, old)
+    start(new)
+
+
+def start(folder: Path) -> None:
+    with data_folder.only_one(folder):
+        take_over(folder, data_folder.only_one, lambda: None)
+
+
+def filled(folder: Path) -> int:
+    """An outbox in a folder, with one batch that waits; returns its epoch."""
+    box = Outbox(folder / "outbox.sqlite3", "g-1")
+    box.commit([batch(1)], b"checkpoint", 1)
+    box.close()
+    return box_of(folder)
+
+
+def box_of(folder: Path) -> int:
+    """The epoch of the outbox in a folder, whose one batch still waits."""
+    box = Outbox(folder / "outbox.sqlite3", "g-1")
+    epoch = box.epoch()
+    assert len(pending_only(box)) == 1
+    box.close()
+    return epoch
+
+
+def test_a_mount_point_with_nothing_on_it_is_no_empty_backlog(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    epoch = filled(old)
+    unmounted = old.rename(tmp_path / "unmounted")
+    old.mkdir()
+    with pytest.raises(NotMovedError, match="no outbox in the old folder"):
+        moves(old, new)
+    assert noted(new) == old
+    assert not (new / "outbox.sqlite3").exists()
+    shutil.rmtree(old)
+    unmounted.rename(old)
+    start(new)
+    assert box_of(new) == epoch
+
+
+def test_a_file_that_names_an_earlier_folder_again_while_no_gateway_runs_finds_the_backlog(tmp_path: Path) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    epoch = filled(one)
+    moves(one, two)
+    moves(two, three)
+    start(one)
+    assert box_of(one) == epoch
+    start(two)
+    assert box_of(two) == epoch
+    assert [f.name for f in (one, three) if (f / "outbox.sqlite3").exists()] == []
+
+
+@pytest.mark.parametrize("cut", range(1, 24))
+def test_a_move_that_was_interrupted_can_be_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    epoch = filled(old)
+    leave_note(new, old)
+    steps = 0
+
+    def counted(real: Any) -> Any:
+        def step(*given: Any, **named: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == cut:
+                raise CutError("cut")
+            return real(*given, **named)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "fsync", "unlink"):
+            patch.setattr(moving.os, name, counted(getattr(os, name)))
+        with suppress(NotMovedError):
+            start(new)
+    start(old)
+    assert box_of(old) == epoch
+    assert not (new / "outbox.sqlite3").exists()
+    assert noted(old) is None
+
+
+def test_a_new_disk_that_is_too_small_is_told_before_anything_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    epoch = filled(old)
+    (old / "starts.json").write_text("[]")
+    free = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(NotMovedError, match="are free on the new disk"):
+        moves(old, new)
+    assert {path.name for path in new.iterdir()} == {"lock", NOTE}
+    assert box_of(old) == epoch
+
+
+def test_check_diff_compares_with_what_ran_last_and_not_with_what_an_earlier_folder_remembers(
+    site: Site, tmp_path: Path
+) -> None:
+    site.move_to("one")
+    filled(tmp_path / "one")
+    applied.save(applied.describe(load(site.file.path), 1), tmp_path / "one")
+    moves(tmp_path / "one", tmp_path / "two")
+    site.file.content["gateway"]["window_s"] = 60
+    site.move_to("two")
+    applied.save(applied.describe(load(site.file.path), 2), tmp_path / "two")
+    site.move_to("one")
+    said = CliRunner().invoke(app, ["check", "--config", str(site.file.path), "--diff", "--json"])
+    assert set(json.loads(said.stdout)["diff"]["restart"]) == {"gateway.data_dir"}
