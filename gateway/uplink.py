@@ -169,8 +169,9 @@ class Uplink:
                 await asyncio.sleep(DISK_RETRY_S)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait before the next attempt, less where another credential came; how much waits is shown meanwhile."""
-        while seconds > 0 and not await self._way.access.pause(min(seconds, DEPTH_SHOWN_S)):
+        """Wait before the next attempt, less where another credential or way came; the backlog is shown meanwhile."""
+        way = self._way
+        while seconds > 0 and way is self._way and not await way.access.pause(min(seconds, DEPTH_SHOWN_S)):
             seconds -= DEPTH_SHOWN_S
             self.depth = await self._outbox.call(self._outbox.outbox.depth)
 

@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from collectors.model import Clock
-from gateway import applied, reload, way_change
+from gateway import applied, reload, uplink, way_change
 from gateway.cli import app
 from gateway.config import PlantConfig, load
 from gateway.links import Link
@@ -384,6 +384,20 @@ async def test_another_way_to_the_county_is_taken_once_the_county_answers_there(
         kept = applied.load(gateway.config.gateway.data_dir)
         assert kept is not None
         assert kept.uplink["url"] == other.url
+
+
+async def test_records_go_another_way_at_once_where_the_county_had_ended_the_credential_of_the_old_one(
+    file: PlantFile, station: ModbusStation, monkeypatch: pytest.MonkeyPatch, county: CountyStub
+) -> None:
+    monkeypatch.setattr(uplink, "DEPTH_SHOWN_S", 0.1)
+    county.refusal = 403, "gateway-revoked"
+    file.unit(station, "meter-main")
+    async with CountyStub() as other, running(file, monkeypatch) as gateway:
+        await until(lambda: "credential_revoked" in codes(gateway))  # it asks again in ten minutes
+        file.content["uplink"]["url"] = other.url
+        file.save()
+        await other.until(lambda: other.announcements)
+        await until(lambda: not codes(gateway))
 
 
 async def test_a_way_to_the_county_that_is_given_up_is_no_longer_tried(
