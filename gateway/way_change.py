@@ -16,7 +16,8 @@ from gateway.proxy import ProxyError
 from gateway.troubles import Troubles
 from gateway.uplink import Uplink
 from gateway.uplink_config import UplinkConfig
-from gateway.uplink_troubles import trouble_of_link
+from gateway.uplink_troubles import Words, words_of_link
+from gateway.wire import WireError
 
 RETRY_S: Final = 2.0
 TRIAL_S: Final = 60.0
@@ -68,25 +69,29 @@ class WayChange:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         while not self._asked.is_set():
-            trouble = await self._try(way)
-            if trouble is None:
+            why = await self._try(way)
+            if why is None:
                 return True
             is_late = loop.time() - began_s >= TRIAL_S
             if is_late:
-                self._troubles.report(_waits(self._uplink.config, way.config, trouble))
+                self._troubles.report(_waits(self._uplink.config, way.config, why))
             with suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_LATE_S if is_late else RETRY_S):
                     await self._asked.wait()
         return False
 
-    async def _try(self, way: Way) -> Trouble | None:
+    async def _try(self, way: Way) -> Words | None:
+        """Why the county does not answer on this way; None where it does."""
         try:
             await way.open()
             await self._uplink.try_way(way)
         except LaterError as later:
-            return later.trouble
+            if later.__cause__ is not None and not isinstance(later.__cause__, WireError):
+                return words_of_link(later.__cause__)
+            told = later.trouble
+            return Words(told.code, told.zh.rstrip("。"), told.en.rstrip("."), told.next_zh, told.next_en)
         except (PoisonError, OSError, ssl.SSLError, ProxyError) as error:
-            return trouble_of_link(way.config.url, error)
+            return words_of_link(error)
         return None
 
 
@@ -95,14 +100,14 @@ def changed_keys(old: UplinkConfig, new: UplinkConfig) -> list[str]:
     return [name for name in type(old).model_fields if getattr(old, name) != getattr(new, name)]
 
 
-def _waits(old: UplinkConfig, new: UplinkConfig, why: Trouble) -> Trouble:
+def _waits(old: UplinkConfig, new: UplinkConfig, why: Words) -> Trouble:
     keys = ", ".join(f"uplink.{key}: {getattr(old, key)} → {getattr(new, key)}" for key in changed_keys(old, new))
     return Trouble(
         SUBJECT,
         "uplink_change_waits",
-        f"上行的改动（{keys}）没有生效：{why.zh} 网关仍按原来的方式上行。",
-        f"the change of the uplink ({keys}) is not in force: {why.en} The gateway goes on as before.",
-        f"{why.next_zh} 县里一应答就自动生效；要放弃这个改动，请在工厂文件里改回原值。注意：重启后按文件执行。",
+        f"上行的改动（{keys}）没有生效：{why.zh}。网关仍按原来的方式上行。",
+        f"the change of the uplink ({keys}) is not in force: {why.en}. The gateway goes on as before.",
+        f"{why.next_zh}县里一应答就自动生效；要放弃这个改动，请在工厂文件里改回原值。注意：重启后按文件执行。",
         f"{why.next_en} It is taken by itself once the county answers there; to give it up, restore the file. After a "
         "restart the file's way is the only one.",
     )
