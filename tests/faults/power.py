@@ -18,7 +18,7 @@ NO_LOG_FLUSH: Final = b"\x02\x00\x00\x00"
 class Card:
     """A card that can lose its power at any moment; `folder` is where it is mounted."""
 
-    def __init__(self, folder: Path, size_mb: int = 64) -> None:
+    def __init__(self, folder: Path, size_mb: int = 512) -> None:
         self.folder, self._image = folder / "mount", folder / "disk"
         self.folder.mkdir()
         subprocess.run(["truncate", "-s", f"{size_mb}M", str(self._image)], check=True)
