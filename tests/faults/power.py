@@ -33,7 +33,20 @@ class Card:
         except BaseException:  # whoever failed may have left files open
             subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
             raise
+        subprocess.run(["sync", "-f", str(self.folder)], check=False, stderr=subprocess.DEVNULL)  # without power: EIO
         subprocess.run(["umount", str(self.folder)], check=True)
+        if self._is_held():
+            copy = self._image.with_name("copy")
+            subprocess.run(["cp", "--sparse=always", str(self._image), str(copy)], check=True)
+            copy.replace(self._image)
+
+    def _is_held(self) -> bool:
+        """Whether the file system lives on: in the mount namespace that some other process made meanwhile.
+
+        Mounted again it would be the same one, without power.
+        """
+        held_files = [found.read_text().strip() for found in Path("/sys/block").glob("loop*/loop/backing_file")]
+        return str(self._image) in held_files
 
     def sync(self) -> None:
         """All that was written is on the card: what people did before the gateway came."""

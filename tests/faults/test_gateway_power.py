@@ -157,6 +157,13 @@ def test_a_hundred_power_cuts_lose_nothing_that_was_accepted(tmp_path: Path) -> 
         assert lost > 0
 
 
+async def is_at_work(gateway: Process, county: CountyStub) -> None:
+    """Start the gateway; it has sent more than the county had."""
+    seen = len(county.bodies)
+    await gateway.start()
+    await county.until(lambda: len(county.bodies) > seen)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_power_cuts_under_a_running_gateway_lose_and_double_nothing(tmp_path: Path) -> None:
@@ -169,11 +176,9 @@ async def test_power_cuts_under_a_running_gateway_lose_and_double_nothing(tmp_pa
             card.sync()
         for cut in range(CUTS_UNDER_A_GATEWAY):
             with card.mounted():
-                await gateway.start()
                 try:
+                    await is_at_work(gateway, county)
                     await until_checkpoint(folder)
-                    confirmed = len(county.bodies)
-                    await county.until(lambda seen=confirmed: len(county.bodies) > seen)
                     await asyncio.sleep(rng.uniform(0.0, 1.0))
                     if cut % 3 == 1:
                         await county.stop()  # so that batches wait when the power goes
@@ -184,8 +189,7 @@ async def test_power_cuts_under_a_running_gateway_lose_and_double_nothing(tmp_pa
             if cut % 3 == 1:
                 await county.start()
         with card.mounted():
-            await gateway.start()
-            await until_checkpoint(folder)
+            await is_at_work(gateway, county)
             assert await gateway.end(signal.SIGTERM) == 0, gateway.log()
             everything_accepted_came_once(county, folder)
         assert not re.findall(r"outbox_damaged|checkpoint_damaged", gateway.log())
