@@ -78,7 +78,10 @@ def noted(new: Path) -> Path | None:
 
 
 def whereabouts(folder: Path) -> Path:
-    """Where what belongs into a folder is now: there, or where its note leads, over folders that were left since."""
+    """Where what belongs into a folder is now: there, or where its note leads, over folders that were left since.
+
+    What looks at a gateway from outside finds it there before the restart that moves the folder, too.
+    """
     seen = [folder]
     while (further := noted(seen[-1])) is not None and further not in seen:
         seen.append(further)

@@ -21,6 +21,7 @@ from gateway.bundle.secrets import logins_in, secrets_of
 from gateway.config import DEFAULT_DATA_DIR
 from gateway.doctor.examination import Examination, examine
 from gateway.doctor.findings import report_json
+from gateway.moving import whereabouts
 
 
 class BundleError(Exception):
@@ -74,7 +75,7 @@ def _collect(
     except FileError:
         tree = None
     folder = file.parent.absolute()
-    data_dir = _data_dir(tree, folder)
+    data_dir = whereabouts(_data_dir(tree, folder))
     view = contents.stored(data_dir)
     announced = [said.address for said in view.announcements] if view is not None else []
     scrubber = Scrubber([*secrets_of(tree, folder, data_dir, variables), *logins_in(announced)])

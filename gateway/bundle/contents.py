@@ -21,6 +21,7 @@ import yaml
 from gateway.doctor.examination import Examination
 from gateway.doctor.findings import report_text
 from gateway.doctor.running import ask_page
+from gateway.moving import whereabouts
 from gateway.outbox.set_aside import refused
 from gateway.outbox.view import OutboxView, look
 from gateway.page import token
@@ -139,7 +140,11 @@ async def page_texts(seen: Examination) -> dict[str, str]:
     if seen.plant is None:
         return found
     settings = seen.plant.gateway
-    shown = await asyncio.to_thread(token.kept, settings.data_dir) if settings.page.password_file is not None else ""
+    shown = (
+        await asyncio.to_thread(token.kept, whereabouts(settings.data_dir))
+        if settings.page.password_file is not None
+        else ""
+    )
     for name, path in _PAGE.items():
         answered = await ask_page(settings.page, path, shown)
         if answered is not None and answered[0] in _SHOWN_STATUSES:

@@ -16,6 +16,7 @@ from gateway.clock import EARLIEST_NS
 from gateway.config import GatewayConfig
 from gateway.doctor.findings import Finding, Verdict
 from gateway.kernel_clock import KernelClock
+from gateway.moving import whereabouts
 
 OFFSET_NOTICED_S: Final = 2.0
 OFFSET_BAD_S: Final = 10.0
@@ -71,8 +72,11 @@ def disk_space(settings: GatewayConfig) -> Finding:
         "outbox_mb": used // _MIB,
         "file_system": kind,
     }
-    clear_zh = "请清理磁盘，或把 data_dir 移到更大的盘。"
-    clear_en = "Make room, or move data_dir to a larger disk."
+    clear_zh = "请清理磁盘，或在网关运行时把 data_dir 改到更大的盘上，再重启网关：数据会跟过去。"
+    clear_en = (
+        "Make room, or let data_dir name a folder on a larger disk while the gateway runs, and restart it: the data "
+        "follows."
+    )
     subject = str(settings.data_dir)
     if usage.free <= reserve or (found.f_files and not found.f_favail):
         what = (
@@ -88,7 +92,10 @@ def disk_space(settings: GatewayConfig) -> Finding:
             f"data_dir 在内存盘（{kind}）上，断电即失。",
             f"data_dir lies in memory ({kind}): a power cut loses it.",
         )
-        step_zh, step_en = "请把 data_dir 移到磁盘或存储卡上。", "Move data_dir to a disk or card."
+        step_zh = "请在网关运行时把 data_dir 改到磁盘或存储卡上，再重启网关：数据会跟过去。"
+        step_en = (
+            "Let data_dir name a folder on a disk or card while the gateway runs, and restart it: the data follows."
+        )
         return Finding("disk.space", "warn", zh, en, step_zh, step_en, subject, values)
     if used + usage.free - reserve < limit:
         zh = f"剩余 {usage.free // _MIB} MiB，待发库长不到上限 {settings.outbox_limit_mb} MiB。"
@@ -162,8 +169,8 @@ def user(data_dir: Path) -> Finding:
 
 
 def process(data_dir: Path) -> Finding:
-    """Whether a gateway holds the data folder."""
-    pid = holder(data_dir / "lock")
+    """Whether a gateway holds the data folder, or the one that is to be moved there."""
+    pid = holder(data_dir / "lock") or holder(whereabouts(data_dir) / "lock")
     if pid is None:
         return Finding(
             "process",

@@ -9,6 +9,7 @@ from collectors.causes import cause_of
 from gateway.clock import NS_PER_S
 from gateway.config import PlantConfig
 from gateway.doctor.findings import Finding
+from gateway.moving import OUTBOX, whereabouts
 from gateway.outbox.view import look
 
 OLD_S: Final = 900
@@ -17,7 +18,7 @@ _HOUR_S: Final = 3600
 
 def outbox(config: PlantConfig, now_ns: int) -> Finding:
     """How the outbox is."""
-    path = config.gateway.data_dir / "outbox.sqlite3"
+    path = whereabouts(config.gateway.data_dir) / OUTBOX
     subject = str(path)
     try:
         view = look(path)

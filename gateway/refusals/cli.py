@@ -22,11 +22,12 @@ def set_aside(
     import sqlite3
 
     from gateway.config import load
+    from gateway.moving import OUTBOX, whereabouts
     from gateway.outbox.set_aside import refused
 
     only = _key(batch)
     with failing(as_json):
-        path = load(config).gateway.data_dir / "outbox.sqlite3"
+        path = whereabouts(load(config).gateway.data_dir) / OUTBOX
         try:
             found = refused(path, only) if path.exists() else []
         except sqlite3.Error as error:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from gateway import applied, data_folder, moving, reload
 from gateway.cli import app
 from gateway.config import load
+from gateway.doctor import machine, stored
 from gateway.links import Link
 from gateway.moving import NOTE, NotMovedError, leave_note, noted, take_over
 from gateway.outbox import Outbox, OutboxError
@@ -297,6 +298,18 @@ def test_a_new_disk_that_is_too_small_is_told_before_anything_is_copied(
     assert box_of(old) == epoch
 
 
+def test_batches_that_were_set_aside_are_listed_before_the_restart_too(site: Site, tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "data/outbox.sqlite3", "g-1")
+    box.commit([batch(1, rows=1)], b"checkpoint", 1)
+    (waiting,) = pending_only(box)
+    box.refuse(waiting.ordinal, 2, "not this one")
+    box.close()
+    leave_note(tmp_path / "elsewhere", tmp_path / "data")
+    site.move_to("elsewhere")
+    said = CliRunner().invoke(app, ["set-aside", "--config", str(site.file.path)])
+    assert "not this one" in said.stdout
+
+
 def test_check_diff_compares_with_what_ran_last_and_not_with_what_an_earlier_folder_remembers(
     site: Site, tmp_path: Path
 ) -> None:
@@ -310,3 +323,15 @@ def test_check_diff_compares_with_what_ran_last_and_not_with_what_an_earlier_fol
     site.move_to("one")
     said = CliRunner().invoke(app, ["check", "--config", str(site.file.path), "--diff", "--json"])
     assert set(json.loads(said.stdout)["diff"]["restart"]) == {"gateway.data_dir"}
+
+
+def test_what_waits_is_seen_from_outside_before_the_restart_that_moves_it(site: Site, tmp_path: Path) -> None:
+    filled(tmp_path / "data")
+    leave_note(tmp_path / "elsewhere", tmp_path / "data")
+    site.move_to("elsewhere")
+    plant = load(site.file.path)
+    assert stored.outbox(plant, 4).values["unsent_batches"] == 1
+    with data_folder.only_one(tmp_path / "data"):
+        assert machine.process(plant.gateway.data_dir).verdict == "ok"
+        assert machine.holder(plant.gateway.data_dir / "lock") is None
+    assert "the data follows" in machine.disk_space(plant.gateway.model_copy(update={"reserve_mb": 1 << 30})).next_en
