@@ -110,7 +110,8 @@ async def kill_many(
         if county._runner is None:
             await county.start()
         await gateway.start()
-    await asyncio.sleep(0.5)
+    seen = len(county.live)
+    await county.until(lambda: len(county.live) > seen)  # it has begun to work, and stops in order
     assert await gateway.end(signal.SIGTERM) == 0, gateway.log()
     everything_accepted_came_once(county, folder)
 
