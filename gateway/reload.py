@@ -183,7 +183,8 @@ class Reloader:
             self._troubles.report(_cannot_move(wanted, running, error))
         else:
             self._noted_in = wanted
-            self._troubles.clear(MOVE)
+            is_taken = (wanted / moving.OUTBOX).exists() and not wanted.samefile(running)
+            self._troubles.report(_is_taken(wanted, running) if is_taken else Trouble(MOVE, ""))
 
     async def uplink_taken(self, uplink: UplinkConfig) -> None:
         """Another way to the county is in force."""
@@ -238,6 +239,19 @@ def _refused(file: Path, error: FileError | CollectorError) -> Trouble:
         f"the new file cannot be used; the gateway goes on with the old one: {en}",
         f"改正后自动生效；先用 plantpulse-gateway check --config {file} 检查。",
         f"Correct it, it is read again by itself; plantpulse-gateway check --config {file} shows every problem.",
+    )
+
+
+def _is_taken(wanted: Path, running: Path) -> Trouble:
+    """Told while everything still works: after the restart records would wait in memory until somebody decides."""
+    return Trouble(
+        MOVE,
+        "data_folder_taken",
+        f"gateway.data_dir 改为 {wanted}，那里已有一个待发库，{running} 里的搬不过去：重启后网关会停下来等。",
+        f"gateway.data_dir names {wanted}, which holds an outbox already; the one in {running} cannot move there, and "
+        "after a restart the gateway would wait.",
+        f"重启之前，请改用一个空文件夹；若 {wanted / moving.OUTBOX} 不要了，请把它移走。",
+        f"Before a restart, name an empty folder, or move {wanted / moving.OUTBOX} away where it is not wanted.",
     )
 
 

@@ -118,6 +118,21 @@ async def test_a_folder_that_cannot_be_written_is_told_before_the_restart(
         await until(lambda: not gateway.troubles.listed())
 
 
+async def test_a_folder_that_holds_an_outbox_already_is_told_before_the_restart(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(reload, "LOOK_S", 0.05)
+    site.move_to("data")
+    filled(tmp_path / "other")
+    async with site.running(monkeypatch) as (gateway, _):
+        site.move_to("other")
+        await until(lambda: "data_folder_taken" in {t.code for t in gateway.troubles.listed()})
+        site.move_to("empty")
+        await until(lambda: {t.code for t in gateway.troubles.listed()} == {"restart_needed"})
+        site.move_to("data")
+        await until(lambda: not gateway.troubles.listed())
+
+
 async def test_while_the_old_folder_is_away_no_empty_outbox_is_begun(
     site: Site, county: CountyStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: list[dict[str, str]]
 ) -> None:
