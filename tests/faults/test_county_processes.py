@@ -138,8 +138,8 @@ async def test_either_process_takes_and_serves_and_one_goes_on_when_the_other_is
     async with two_processes(tmp_path, postgres, influx) as pair:
         both = [pair.gateway(0), pair.gateway(1)]
         batches = []
-        for i in range(24):
-            records = Records.concat([minutes(d, now_s - 3600 * (30 - i), 5, parts=d + i, quantity=7) for d in (0, 1)])
+        for i in range(24):  # over more than a day, so that every hour of the clock finds two days or more
+            records = Records.concat([minutes(d, now_s - 4500 * (25 - i), 5, parts=d + i, quantity=7) for d in (0, 1)])
             batches.append(both[0].batch(["cnc-1", "main-1"], records))
         answers = [await both[i % 2].ingest(batch) for i, batch in enumerate(batches[:16])]
         assert {a.result for a in answers} == {"journalled"}
