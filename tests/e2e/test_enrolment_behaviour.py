@@ -112,8 +112,10 @@ async def test_enrolled_revoked_enrolled_again_and_replaced(tmp_path: Path) -> N
         async with served_county(tmp_path / "county", SystemClock(), tls) as county:
             journal = county.county.journal
             await enrol(county, tls, old, "--hardware", "old box")
-            entry = f"[{{id: meter-main, profile: eastron-sdm630, address: '{station.address}', unit: 3, asset: A-1}}]"
-            old.write_text(old.read_text("utf-8").replace("devices: []", f"devices: {entry}"), "utf-8")
+            starter, entry = old.read_text("utf-8"), f"address: '{station.address}', unit: 3, asset: A-1"
+            assert starter.count("\ndevices:\n") == 1
+            entry = f"devices:\n  - {{id: meter-main, profile: eastron-sdm630, {entry}}}\n"
+            old.write_text(starter.replace("devices:\n", entry), "utf-8")
             faster(old)
             async with gateway_running(old) as status:
                 await until(lambda: journal.position >= 1, 40)
