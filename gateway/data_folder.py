@@ -50,31 +50,41 @@ async def opened(
     stopped: asyncio.Event,
     alive: Callable[[str], None],
     meanwhile: Callable[[asyncio.Event, Trouble], Coroutine[Any, Any, Left]],
+    tell: Callable[[Trouble], None],
 ) -> AsyncIterator[tuple[OutboxThread, Left]]:
     """Hold the data folder and open its outbox, waiting for a disk that cannot be used; released at the end.
 
     `alive` is told what goes on, whenever the disk has answered. `meanwhile` runs beside a wait until its event is
-    set; what it leaves is handed on. Raises OutboxError, and Stopped where `stopped` is set before the outbox is open.
+    set; what it leaves is handed on, and `tell` has it show why it runs. Raises OutboxError, and Stopped where
+    `stopped` is set before the outbox is open.
     """
     standing_in: asyncio.Task[Left] | None = None
     over = asyncio.Event()
-    folder = config.gateway.data_dir
+    folder, told = config.gateway.data_dir, ""
 
-    def wait_beside(trouble: Trouble) -> None:
+    def wait_beside(trouble: Trouble, *, again: bool = True) -> None:
         nonlocal standing_in
+        if standing_in is not None and not standing_in.done():
+            tell(trouble)
+            return
         if standing_in is None:
             _log.error(trouble.en)
-            standing_in = asyncio.create_task(meanwhile(over, trouble))
+        elif not again:
+            return
+        else:  # what failed may work now: its credential, too, may lie on the card that was away
+            _log.debug("nothing could be shown meanwhile", error=str(standing_in.exception()))
+        standing_in = asyncio.create_task(meanwhile(over, trouble))
 
     try:
         while True:
             try:
-                held, outbox = await _attempt(config, stopped, alive, lambda: wait_beside(opening(folder)))
+                held, outbox = await _attempt(config, stopped, alive, lambda: wait_beside(opening(folder), again=False))
                 break
             except (DiskError, OSError) as error:
                 # Started again and again by its supervisor it would do no better: it waits for the disk.
-                if standing_in is None:
-                    _log.error("the data folder cannot be used", folder=str(folder), error=str(error))
+                if str(error) != told:
+                    told = str(error)
+                    _log.error("the data folder cannot be used", folder=str(folder), error=told)
                 wait_beside(error.trouble if isinstance(error, NotMovedError) else not_there(folder))
             alive("the data folder cannot be used: waiting")
             with suppress(TimeoutError):
@@ -85,18 +95,26 @@ async def opened(
             thread = OutboxThread(outbox)
             try:
                 over.set()
-                yield thread, NOTHING if standing_in is None else await standing_in
+                yield thread, NOTHING if standing_in is None else await _left_by(standing_in)
             finally:
                 await asyncio.to_thread(thread.stop)
     except Stopped:
         over.set()
-        if standing_in is not None and (rows := sum(len(r) for _, r in (await standing_in).batches)):
+        if standing_in is not None and (rows := sum(len(r) for _, r in (await _left_by(standing_in)).batches)):
             _log.warning("records that only memory held are lost: the counters tell what they brought", rows=rows)
         raise
     finally:
         if standing_in is not None:
             standing_in.cancel()
             await asyncio.gather(standing_in, return_exceptions=True)
+
+
+async def _left_by(standing_in: asyncio.Task[Left]) -> Left:
+    try:
+        return await standing_in
+    except Exception as error:  # noqa: BLE001 (it was there for the time being only)
+        _log.error("what stood in meanwhile has failed", error=str(error))
+        return NOTHING
 
 
 async def _attempt(
@@ -113,6 +131,9 @@ async def _attempt(
         while not attempt.done():
             await asyncio.wait({attempt}, timeout=LOOK_S)
             steps.give_up = stopped.is_set()
+            if steps.give_up and steps.taken == seen and not attempt.done():  # the disk hangs
+                attempt.add_done_callback(_release)
+                raise Stopped
             if steps.taken != seen:
                 seen = steps.taken
                 alive("the outbox is mended, or moved")

@@ -13,7 +13,11 @@ from typing import Final
 from gateway.outbox import Pending
 
 FAILS_ALWAYS: Final = 3
-"""A batch at which the county failed this often is taken as refused, if it takes others."""
+"""A batch at which the county failed this often is halved, if it takes others."""
+FAILS_FOR_GOOD: Final = 6
+"""A row at which the county failed this often is set aside, if it takes others."""
+MAX_REFUSALS: Final = 512
+"""So many pieces of one batch are halved; what is refused of it then is set aside as it is."""
 _MAX_KNOWN: Final = 1000
 
 
@@ -36,8 +40,8 @@ class _Family:
 
     taken: int
     """What the county had taken when one of them was halved last."""
-    proven_ns: int = 0
-    """Since when the batch is known to be to blame, 0: it is not."""
+    halved: int = 0
+    """How many of its pieces, itself among them."""
 
 
 class Failing:
@@ -57,7 +61,7 @@ class Failing:
         self._failures.pop(ordinal, None)
         self._taken += 1
 
-    def failed(self, batch: Pending, now_ns: int) -> Step:
+    def failed(self, batch: Pending) -> Step:
         """The county failed at a batch."""
         if max(len(self._failures), len(self._families)) > _MAX_KNOWN:
             self._failures.clear()
@@ -67,9 +71,7 @@ class Failing:
         times += 1
         self._failures[batch.ordinal] = times, since
         is_half, is_proven = bool(batch.suspect_ns), self._taken > since
-        if is_proven and family is not None and not family.proven_ns:
-            family.proven_ns = now_ns
-        if is_proven and times >= (1 if is_half and batch.rows > 1 else FAILS_ALWAYS):
+        if is_proven and times >= (FAILS_FOR_GOOD if batch.rows <= 1 else 1 if is_half else FAILS_ALWAYS):
             return Step.REFUSED
         if is_half and times == 1:
             return Step.OTHER
@@ -84,13 +86,16 @@ class Failing:
         self._announcing = None
         return True
 
-    def suspected_ns(self, batch: Pending) -> int:
-        """Since when a batch, or the one it is a half of, is known to be to blame, 0: it is not yet."""
+    def is_hopeless(self, batch: Pending) -> bool:
+        """Whether enough pieces of a batch were halved: it bears too many rows that are to blame."""
         family = self._families.get(batch.suspect_ns)
-        return 0 if family is None else family.proven_ns
+        return family is not None and family.halved >= MAX_REFUSALS
 
     def halved(self, batch: Pending, now_ns: int) -> None:
         """A batch was halved at `now_ns`: what the county takes from now on tells about its halves."""
         self._failures.pop(batch.ordinal, None)
+        if len(self._families) > _MAX_KNOWN:
+            self._families.clear()
         family = self._families.setdefault(batch.suspect_ns or now_ns, _Family(self._taken))
         family.taken = self._taken
+        family.halved += 1

@@ -342,7 +342,17 @@ async def run(
             standing_in.append(gateway)
             return gateway
 
-        return stand_in(config, clock, dating, on_memory, over)
+        async def until_over() -> Left:
+            try:
+                return await stand_in(config, clock, dating, on_memory, over)
+            finally:
+                standing_in.clear()
+
+        return until_over()
+
+    def tell(trouble: Trouble) -> None:
+        if standing_in:
+            standing_in[-1].troubles.report(trouble)
 
     made = links(config, clock.steady)
     loop = asyncio.get_running_loop()
@@ -350,7 +360,7 @@ async def run(
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the file is read in a moment, or was just now
     try:
-        async with data_folder.opened(config, stopped, alive, meanwhile) as (thread, left):
+        async with data_folder.opened(config, stopped, alive, meanwhile, tell) as (thread, left):
             give_back_memory()
             resumed = resuming.go_on(thread.outbox, config, clock, dating, written_until_ns=left.until_ns)
             resumed.windows.shed.update(dict(left.shed))

@@ -26,6 +26,7 @@ def secret_file(path: Path) -> Iterator[Writer]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)  # of a process of this number that was killed: in a container it is always the same
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     try:
         os.fchmod(descriptor, MODE)

@@ -260,19 +260,20 @@ class Uplink:
     async def _goes_on_without(self, batch: Pending, reason: str) -> bool:
         """The county failed at a batch: whether there is something else to do at once than to wait."""
         now_ns = self._clock()
-        step = self._failing.failed(batch, now_ns)
+        step = self._failing.failed(batch)
         if step is Step.REFUSED:
-            await self._refuse(batch, reason, self._failing.suspected_ns(batch) or now_ns)
+            await self._refuse(batch, reason)
         elif step is Step.PERHAPS:
             if not await self._outbox.call(self._outbox.outbox.halve_alone, batch.ordinal, max(now_ns, 1)):
                 return False
             self._failing.halved(batch, max(now_ns, 1))
         return step is not Step.LATER
 
-    async def _refuse(self, batch: Pending, reason: str, since_ns: int | None = None) -> None:
+    async def _refuse(self, batch: Pending, reason: str) -> None:
         now_ns = max(self._clock(), 1)
         refuse = self._outbox.outbox.refuse
-        rows = await self._outbox.call(refuse, batch.ordinal, now_ns, reason[:500], since_ns)
+        is_hopeless = self._failing.is_hopeless(batch)
+        rows = await self._outbox.call(refuse, batch.ordinal, now_ns, reason[:500], is_hopeless)
         try:
             self.depth = await self._outbox.call(self._outbox.outbox.depth)  # first: the trouble lasts while it is kept
         finally:
@@ -289,6 +290,7 @@ class Uplink:
         else:
             self._troubles.clear(HARDWARE)
         if (answer.epoch, answer.sequence) != (batch.epoch, batch.sequence):
+            await self._outbox.call(outbox.verify, batch.ordinal)  # it may be our own key that changed on the card
             raise LaterError(trouble_of_answer(f"answers {answer.epoch}/{answer.sequence}"), RETRY_REFUSED_S)
         if answer.result == "conflict":
             self.conflicts += 1

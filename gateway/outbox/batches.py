@@ -117,6 +117,13 @@ class Batches:
         ).fetchone()
         return row
 
+    def key_and_body(self, ordinal: int) -> tuple[int, int, bytes] | None:
+        """(epoch, sequence, body) of a batch; None where it is no longer there."""
+        row: tuple[int, int, bytes] | None = self._db.execute(
+            "SELECT epoch, sequence, body FROM batches WHERE ordinal = ?", (ordinal,)
+        ).fetchone()
+        return row
+
     def size_bytes(self, ordinal: int) -> int:
         """Bytes of a batch's body."""
         return int(self._db.one("SELECT length(body) FROM batches WHERE ordinal = ?", (ordinal,)))
@@ -189,7 +196,7 @@ class Batches:
             counts.get(BatchState.ACKED, 0),
             counts.get(BatchState.POISONED, 0),
             self._db.used_bytes(),
-            int(self._db.meta("dropped_batches")),
-            int(self._db.meta("dropped_rows")),
+            self._db.number("dropped_batches"),
+            self._db.number("dropped_rows"),
             tuple(self.set_aside()) if counts.get(BatchState.POISONED) else (),
         )

@@ -27,6 +27,12 @@ class Database:
         self._db.execute("PRAGMA wal_autocheckpoint=256")
         self._db.execute("PRAGMA journal_size_limit=4194304")
 
+    def open_without_log(self) -> None:
+        """Open a new file that is worth nothing until it is whole: nothing is written twice, and nothing is synced."""
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._db.execute("PRAGMA journal_mode=OFF")
+        self._db.execute("PRAGMA synchronous=OFF")
+
     def close(self) -> None:
         """Safe twice."""
         if self._db is not None:
@@ -84,6 +90,15 @@ class Database:
         """A value kept by name; blank where there is none."""
         found = self.one("SELECT value FROM meta WHERE key = ?", (key,))
         return "" if found is None else str(found)
+
+    def number(self, key: str) -> int:
+        """A whole number kept by name. What is none was damaged: raises sqlite3.DatabaseError as such."""
+        found = self.meta(key)
+        if not found.isdecimal():
+            error = sqlite3.DatabaseError(f"meta {key} = {found!r}, expected a whole number")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        return int(found)
 
     def set_meta(self, key: str, value: object) -> None:
         """Keep a value by name."""

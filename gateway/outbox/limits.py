@@ -131,7 +131,7 @@ class Keeper:
         """Put a gap in the place of a batch that will never come, and count it."""
         self._gaps.add_all_of(message, gap_of(message, reason))
         for key, more in (("dropped_batches", 1), ("dropped_rows", message.rows)):
-            self._db.set_meta(key, int(self._db.meta(key)) + more)
+            self._db.set_meta(key, self._db.number(key) + more)
 
     def _room_bytes(self, file_bytes: int) -> int:
         """How much of the file may be in use, where it is so large now: within the limit and what the disk can spare.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,8 @@ MAY_BE_DAMAGE: Final = (sqlite3.DatabaseError, WireError, msgspec.DecodeError)
 """What `is_damage` can tell of."""
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAX_TRIED: Final = 1_000_000
+_MAX_BLIND: Final = 20_000
+"""So many keys are tried behind the last row that could be read, where nothing tells how many there are."""
 _NUMBERS: Final = ("epoch", "sequence", "dropped_batches", "dropped_rows", "past", "undated")
 INTERRUPTED: Final = "上次修复被中断 mending it was interrupted"
 _LOST: Final = "lost: the outbox was damaged"
@@ -83,17 +87,23 @@ def salvage(path: Path, gateway: str, error: str, on_progress: Callable[[], None
     """
     partial = path.with_name(path.name + _PARTIAL)
     _remove(partial)
+    _make_room(path)
     fresh, wreck = Database(partial), Wreck(path, on_progress)
     try:
-        fresh.open()
+        fresh.open_without_log()
         prepare(fresh, gateway)
         with fresh.transaction():
             salvaged = wreck.carry_over(fresh, GapNotes(fresh), gateway, error)
-        fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # its log holds nothing more: the file alone is renamed
+    except BaseException:
+        fresh.close()
+        _remove(partial)
+        raise
     finally:
         wreck.close()
         fresh.close()
-    os.replace(partial, path.with_name(path.name + _WHOLE))
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    put_in_place(partial, path.with_name(path.name + _WHOLE))
     return replace(salvaged, aside=finish(path) or path)
 
 
@@ -105,14 +115,31 @@ def finish(path: Path) -> Path | None:
     whole = path.with_name(path.name + _WHOLE)
     if not whole.exists():
         return None
+    before = _set_aside_before(path)
     aside = set_aside(path)
-    before = sorted(p for p in path.parent.glob(f"{path.name}.damaged-*") if not p.name.endswith(_SUFFIXES[1:]))
     if not aside.exists():  # an earlier try has moved it already
-        aside = max(before, default=aside)
+        aside = max(before, key=lambda p: p.stat().st_mtime_ns, default=aside)
     put_in_place(whole, path)
-    for old in before[:-MAX_ASIDE]:
+    others = [p for p in before if p != aside]  # the clock may not be set yet: the new one is not the last by its name
+    for old in others[: max(0, len(others) - MAX_ASIDE + 1)]:
         _remove(old)
     return aside
+
+
+def _make_room(path: Path) -> None:
+    """Room for a second file of that size; earlier damaged ones go where there is none. Raises OSError."""
+    needed_bytes = path.stat().st_size if path.exists() else 0
+    for old in _set_aside_before(path):
+        if shutil.disk_usage(path.parent).free > needed_bytes:
+            return
+        _remove(old)
+    if shutil.disk_usage(path.parent).free <= needed_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _set_aside_before(path: Path) -> list[Path]:
+    """Damaged files that were set aside, the oldest first as far as their names tell."""
+    return sorted(p for p in path.parent.glob(f"{path.name}.damaged-*") if not p.name.endswith(_SUFFIXES[1:]))
 
 
 def _remove(path: Path) -> None:
@@ -171,15 +198,15 @@ class Wreck:
             if row[3] == BatchState.ACKED:
                 confirmed.append(row[0])
                 self.confirmed.add(row[2])
-            elif _is_whole(row):
-                yield row
+            elif (whole := _whole(row)) is not None:
+                yield whole
         until_s = time.monotonic() + ACKED_BUDGET_S
         for ordinal in reversed(confirmed):
             if time.monotonic() > until_s:
                 return
             found = self._row("batches", "ordinal", columns, ordinal)
-            if found is not None and _is_whole(found):
-                yield found
+            if found is not None and (whole := _whole(found)) is not None:
+                yield whole
 
     def carry_over(self, db: Database, gaps: GapNotes, gateway: str, error: str) -> Salvaged:
         """Put what can be read into a new outbox, and gaps in the place of what cannot; says what became of it.
@@ -239,7 +266,7 @@ class Wreck:
 
     def _scan(self, table: str, key: str, columns: str) -> Iterator[tuple[Any, ...]]:
         """Rows in order of their key, past pages that cannot be read."""
-        last, end = 0, self._end(table, key)
+        last, tried, end = 0, 0, self._end(table, key)
         while True:
             cursor = self._db.cursor()
             try:
@@ -257,22 +284,26 @@ class Wreck:
             finally:
                 cursor.close()
             found = None
-            while found is None and last < end:  # row by row over what cannot be read
-                last += 1
+            until = last + _MAX_BLIND if end is None else end
+            while found is None and last < until and tried < _MAX_TRIED:  # row by row over what cannot be read
+                last, tried = last + 1, tried + 1
                 found = self._row(table, key, columns, last)
             if found is None:
                 return
             yield found
 
-    def _end(self, table: str, key: str) -> int:
-        """The last key; where that cannot be read, as far as it could be."""
-        try:
-            row = self._db.execute(
-                f"SELECT {key} FROM {table} NOT INDEXED ORDER BY {key} DESC LIMIT 1"  # noqa: S608
-            ).fetchone()
-            return 0 if row is None else min(int(row[0]), _MAX_TRIED)
-        except (sqlite3.Error, ValueError, TypeError):
-            return 20_000
+    def _end(self, table: str, key: str) -> int | None:
+        """The last key; None where nothing tells it."""
+        ways = [f"SELECT {key} FROM {table} NOT INDEXED ORDER BY {key} DESC LIMIT 1"]  # noqa: S608 (names of ours)
+        if table == "batches":
+            ways.append("SELECT max(ordinal) FROM batches INDEXED BY batches_by_state")
+        for sql in ways:
+            try:
+                row = self._db.execute(sql).fetchone()
+                return 0 if row is None or row[0] is None else int(row[0])
+            except (sqlite3.Error, ValueError, TypeError):
+                continue
+        return None
 
 
 def _is_number(value: object) -> bool:
@@ -287,11 +318,13 @@ def _can_be_read(body: Any, kind: type[Announcement | Gap]) -> bool:
     return True
 
 
-def _is_whole(row: tuple[Any, ...]) -> bool:
-    """Whether a batch's bytes are what was written: their checksum, their key and their columns agree."""
+def _whole(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A batch whose bytes are what was written, as their checksum tells; its columns as the bytes say, and to be sent
+    where its state is none. None for any other."""
     try:
         message = decode(row[8], Ingest)
         records_of(message)
     except (WireError, TypeError):
-        return False
-    return (message.epoch, message.sequence, message.rows) == (row[1], row[2], row[4])
+        return None
+    state = row[3] if row[3] in tuple(BatchState) else int(BatchState.UNSENT)
+    return (row[0], message.epoch, message.sequence, state, message.rows, *row[5:])

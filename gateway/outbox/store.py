@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 
 from collectors.causes import cause_of
-from gateway.clock import NS_PER_S
 from gateway.outbox.announced import Announced
 from gateway.outbox.batches import Batches, BatchState, Depth, Pending
 from gateway.outbox.database import Database
@@ -26,11 +25,9 @@ from gateway.outbox.limits import Keeper, Limits
 from gateway.outbox.redating import Undated, redate
 from gateway.outbox.salvage import INTERRUPTED, MAY_BE_DAMAGE, Salvaged, finish, is_damage, salvage
 from gateway.outbox.schema import DiskError, new_epoch, prepare
-from gateway.wire import DeviceRef, Gap, Ingest, decode, ingest_message, records_of
+from gateway.wire import DeviceRef, Gap, Ingest, WireError, decode, ingest_message, records_of
 from metrics.record import Records
 
-SUSPECT_NS: Final = 45 * NS_PER_S
-"""A refused batch is halved for this long; what is still refused then is set aside as it is."""
 MAX_UNPROVEN_PIECES: Final = 64
 """A batch at which the county fails is cut into so many while nothing shows that the county takes others."""
 _MAX_NOTED: Final = 100_000
@@ -113,7 +110,7 @@ class Outbox:
 
     def epoch(self) -> int:
         """The epoch under which new batches are numbered."""
-        return int(self.db.meta("epoch"))
+        return self.db.number("epoch")
 
     def checkpoint(self) -> bytes | None:
         """The checkpoint as last saved, None on the first start."""
@@ -159,7 +156,7 @@ class Outbox:
         self.batches.add(message, now_ns)
 
     def _next_key(self) -> tuple[int, int, tuple[int, int] | None]:
-        epoch, sequence, before = self.epoch(), int(self.db.meta("sequence")) + 1, self.db.meta("previous")
+        epoch, sequence, before = self.epoch(), self.db.number("sequence") + 1, self.db.meta("previous")
         self.db.set_meta("sequence", sequence)
         self.db.set_meta("previous", f"{epoch} {sequence}")
         if not before:
@@ -200,26 +197,32 @@ class Outbox:
         """The county has journalled this batch."""
         self.batches.settle(ordinal, BatchState.ACKED, now_ns)
 
-    def refuse(self, ordinal: int, now_ns: int, reason: str, since_ns: int | None = None) -> int:
+    def refuse(self, ordinal: int, now_ns: int, reason: str, as_it_is: bool = False) -> int:
         """The county will never take this batch as it is: find the rows that are to blame.
 
-        It is halved, and its halves are sent under numbers of their own; a single row, or what is still refused 45 s
-        after `since_ns` (None: after it was first refused), is set aside, kept to look at, and told as a gap. Returns
-        how many rows were set aside.
+        It is halved, and its halves are sent under numbers of their own; a single row, or any batch where it is to go
+        `as_it_is`, is set aside, kept to look at, and told as a gap. Returns how many rows were set aside.
         """
         found = self.batches.body(ordinal)
         if found is None:  # it was damaged, and is told as a gap
             return 0
         body, suspect_ns = found
         message = decode(body, Ingest)
-        since_ns = suspect_ns if since_ns is None else since_ns
         with self.db.transaction():
-            if _is_single(message) or (since_ns and now_ns - since_ns > SUSPECT_NS):
+            if as_it_is or _is_single(message):
                 self._keeper.note_lost(message, "set aside: refused by the county")
                 self.batches.settle(ordinal, BatchState.POISONED, now_ns, reason)
                 return message.rows
             self._halve(ordinal, message, suspect_ns or max(now_ns, 1))
         return 0
+
+    def verify(self, ordinal: int) -> None:
+        """Raise WireError, which is damage, where a batch's number is not the one that stands in it."""
+        found = self.batches.key_and_body(ordinal)
+        if found is not None:
+            message = decode(found[2], Ingest)
+            if (message.epoch, message.sequence) != found[:2]:
+                raise WireError(f"batch {ordinal} is {message.epoch}/{message.sequence}, kept as {found[0]}/{found[1]}")
 
     def halve_alone(self, ordinal: int, now_ns: int) -> bool:
         """Halve a batch that may be to blame, where no other one waits whose sending could show whether it is.
@@ -300,7 +303,7 @@ class Outbox:
     def _last_of(self, epoch: int) -> int:
         """The last sequence ever given under an epoch, 0 for one that was never ours."""
         if epoch == self.epoch():
-            return int(self.db.meta("sequence"))
+            return self.db.number("sequence")
         past = dict(found.split(":") for found in self.db.meta("past").split())
         return int(past.get(str(epoch), 0))
 

@@ -23,6 +23,6 @@ def with_two_refused(
     batches = [outbox.next_unsent(newest=True), outbox.next_unsent(newest=False)]
     for k, one in enumerate(batches):  # the newer batch first: the order is that of the refusal
         assert one is not None
-        assert outbox.refuse(one.ordinal, now_ns + k, REASON, since_ns=1) == rows
+        assert outbox.refuse(one.ordinal, now_ns + k, REASON, as_it_is=True) == rows
     outbox.close()
     return [(one.epoch, one.sequence) for one in reversed(batches) if one is not None]

@@ -127,6 +127,24 @@ async def test_a_stop_while_the_outbox_is_mended_ends_in_order_and_the_next_star
         assert await task == 0
 
 
+async def test_a_credential_on_the_same_card_is_no_reason_to_give_up(
+    county: CountyStub, plant: Make, manager: Manager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data_folder, "DISK_RETRY_S", 0.05)
+    (tmp_path / "data").write_text("a file where the folder should be")
+    config, machine = plant(county.url), Machine()
+    credential = config.uplink.credential_file.read_text()
+    config.uplink.credential_file.unlink()
+    async with started(config, machine) as task:
+        await until(lambda: manager.listen().count("WATCHDOG=1") > 3)
+        config.uplink.credential_file.write_text(credential)
+        await until(lambda: is_shown(county))
+        (tmp_path / "data").unlink()
+        await until(lambda: machine.collectors[0].acked)
+        stop()
+        assert await task == 0
+
+
 @pytest.mark.parametrize("restored", [False, True])
 async def test_a_stop_while_the_disk_cannot_be_used_ends_in_order(
     county: CountyStub, plant: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, restored: bool
