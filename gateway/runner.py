@@ -7,6 +7,7 @@ import ctypes
 import gc
 import importlib
 import signal
+import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -299,6 +300,16 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+async def _adopt(thread: OutboxThread, left: Left, resumed: Resumed, now_ns: int) -> None:
+    """Put what only memory held on the disk. One that takes nothing again ends no process: it is counted as dropped."""
+    try:
+        await thread.call(thread.outbox.adopt, left.batches, now_ns)
+    except sqlite3.Error as error:
+        rows = sum(len(records) for _, records in left.batches)
+        resumed.windows.shed["disk_not_writable"] += rows
+        _log.error("what memory held cannot be written: the counters tell what it brought", rows=rows, error=str(error))
+
+
 async def run(
     config: PlantConfig,
     options: Options | None = None,
@@ -365,7 +376,7 @@ async def run(
             resumed = resuming.go_on(thread.outbox, config, clock, dating, written_until_ns=left.until_ns)
             resumed.windows.shed.update(dict(left.shed))
             if left.batches:
-                await thread.call(thread.outbox.adopt, left.batches, clock())
+                await _adopt(thread, left, resumed, clock())
             gateway = gateway_over(thread, resumed, made, options or Options(), watchdog)
             thread.outbox.on_progress = gateway.mending
             if resumed.trouble is not None:

@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
+def damaged(what: str) -> sqlite3.DatabaseError:
+    """The error of a file whose content has changed where SQLite cannot see it."""
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 class Database:
     """The file of an outbox. It can be closed and opened again: a damaged file gives way to a new one.
 
@@ -95,9 +102,7 @@ class Database:
         """A whole number kept by name. What is none was damaged: raises sqlite3.DatabaseError as such."""
         found = self.meta(key)
         if not found.isdecimal():
-            error = sqlite3.DatabaseError(f"meta {key} = {found!r}, expected a whole number")
-            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise error
+            raise damaged(f"meta {key} = {found!r}, expected a whole number")
         return int(found)
 
     def set_meta(self, key: str, value: object) -> None:

@@ -18,7 +18,7 @@ from gateway.outbox.batches import BatchState
 from gateway.outbox.database import Database
 from gateway.outbox.durable import put_in_place
 from gateway.outbox.gap_notes import GapNotes
-from gateway.outbox.schema import prepare
+from gateway.outbox.schema import LAST_BODY, is_body_of, prepare
 from gateway.wire import Announcement, Gap, Ingest, WireError, decode, records_of
 
 ACKED_BUDGET_S: Final = 4.0
@@ -214,7 +214,7 @@ class Wreck:
         `db`: an empty one of `gateway`, in a transaction. Raises sqlite3.Error of it.
         """
         owner = self.one("SELECT value FROM meta WHERE key = 'gateway'")
-        if owner is not None and owner != gateway:
+        if owner is not None and owner != gateway and not is_body_of(gateway, self.one(LAST_BODY)):
             return Salvaged(self._path, error=error)
         for row in self.announcements():
             if _can_be_read(row[3], Announcement):

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.outbox.database import Database
-from gateway.wire import Gap
+from gateway.outbox.database import Database, damaged
+from gateway.wire import Gap, Ingest, WireError, decode
 
 SCHEMA_VERSION: Final = 1
 """What new files bear in `user_version`."""
@@ -43,6 +43,7 @@ CREATE TABLE announcements (
     body BLOB NOT NULL
 );
 """
+LAST_BODY: Final = "SELECT body FROM batches ORDER BY ordinal DESC LIMIT 1"
 _ADDED_LATER: Final = """
 CREATE INDEX IF NOT EXISTS refused ON batches (ordinal) WHERE state = 0 AND settled_ns != 0;
 """
@@ -73,6 +74,8 @@ def prepare(db: Database, gateway: str) -> None:
             f"the outbox {db.path} has version {version}, this program knows {_WITH_COLUMNS} at most. Upgrade it."
         )
     if version and (owner := db.meta("gateway")) != gateway:
+        if is_body_of(gateway, db.one(LAST_BODY)):
+            raise damaged(f"meta gateway = {owner!r}, but what it holds is of {gateway}")
         raise OutboxError(
             f"待发库 {db.path} 属于 {owner}，不属于 {gateway}。请改回 site，或换一个 data_dir。 / "
             f"the outbox {db.path} belongs to {owner}, not to {gateway}. Restore site, or use another data_dir."
@@ -83,6 +86,14 @@ def prepare(db: Database, gateway: str) -> None:
         if version == _WITH_COLUMNS:
             _take_over_columns(db)
         db.script(_ADDED_LATER)
+
+
+def is_body_of(gateway: str, body: object) -> bool:
+    """Whether a batch's body says that it is of this gateway."""
+    try:
+        return isinstance(body, bytes) and decode(body, Ingest).gateway == gateway
+    except WireError:
+        return False
 
 
 def _make(db: Database, gateway: str) -> None:
