@@ -86,9 +86,8 @@ class Keeper:
             row = self._db.execute(_SETTLED_FIRST).fetchone() or self._least_needed()
             if row is None or row[0] == batches.last_ordinal():
                 return
-            excess_bytes -= (
-                -(-batches.size_bytes(row[0]) // page_bytes) * page_bytes
-            )  # rather too few: more go next time
+            pages = -(-batches.size_bytes(row[0]) // page_bytes)  # rather too many, so that rather too little goes
+            excess_bytes -= pages * page_bytes
             self._drop(row[0], row[1], "dropped: outbox full")
 
     def _older(self, column: str, state: BatchState, than_ns: int) -> list[int]:

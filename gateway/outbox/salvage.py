@@ -30,7 +30,8 @@ _PARTIAL: Final = ".salvaging"
 _WHOLE: Final = ".salvaged"
 MAY_BE_DAMAGE: Final = (sqlite3.DatabaseError, WireError, msgspec.DecodeError)
 """What `is_damage` can tell of."""
-_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT})
+"""A number that is given out twice was changed on the card: nothing of ours breaks a constraint."""
 _MAX_TRIED: Final = 1_000_000
 _MAX_BLIND: Final = 20_000
 """So many keys are tried behind the last row that could be read, where nothing tells how many there are."""

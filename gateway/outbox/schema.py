@@ -19,6 +19,8 @@ SCHEMA_VERSION: Final = 1
 """What new files bear in `user_version`."""
 _WITH_COLUMNS: Final = 2
 """The version with `batches.suspect_ns` and `gaps.epoch`."""
+_NEVER_SHIPPED: Final = 100
+"""No release will bear such a number: a file that does has changed on the card."""
 _TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE batches (
@@ -69,6 +71,8 @@ def prepare(db: Database, gateway: str) -> None:
     """
     version = db.one("PRAGMA user_version")
     if version not in (0, SCHEMA_VERSION, _WITH_COLUMNS):
+        if not 0 < version < _NEVER_SHIPPED and is_body_of(gateway, db.one(LAST_BODY)):
+            raise damaged(f"user_version = {version}, but what it holds is of {gateway}")
         raise OutboxError(
             f"待发库 {db.path} 是版本 {version}，本程序只认识到 {_WITH_COLUMNS}。请升级程序。 / "
             f"the outbox {db.path} has version {version}, this program knows {_WITH_COLUMNS} at most. Upgrade it."

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from gateway import applied, data_folder, moving, reload
+from gateway import applied, data_folder, reload
 from gateway.cli import app
 from gateway.config import load
 from gateway.doctor import machine, stored
@@ -157,6 +158,25 @@ class CutError(OSError):
     """The power went."""
 
 
+@contextmanager
+def cut_at(step: int, monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[None]:
+    """What is done inside is cut off at the `step`th call of these functions of `os`."""
+    calls = itertools.count(1)
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            if next(calls) == step:
+                raise CutError("cut")
+            return real(*given, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(os, name, counted(getattr(os, name)))
+        yield
+
+
 @pytest.mark.parametrize("cut", range(1, 14))
 def test_whatever_interrupts_a_move_the_next_start_goes_on_and_there_is_one_outbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
@@ -170,23 +190,8 @@ def test_whatever_interrupts_a_move_the_next_start_goes_on_and_there_is_one_outb
     (old / "pki").mkdir()
     (old / "pki/own.pem").write_text("a certificate")
     leave_note(new, old)
-    steps = 0
-
-    def counted(real: Any) -> Any:
-        def step(*given: Any, **named: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps == cut:
-                raise CutError("cut")
-            return real(*given, **named)
-
-        return step
-
-    with monkeypatch.context() as patch:
-        for name in ("replace", "fsync", "open"):
-            patch.setattr(moving.os, name, counted(getattr(os, name)))
-        with suppress(NotMovedError):
-            take_over(new, lambda _: nullcontext(), lambda: None)
+    with cut_at(cut, monkeypatch, "replace", "fsync", "open"), suppress(NotMovedError):
+        take_over(new, lambda _: nullcontext(), lambda: None)
     both = [folder for folder in (old, new) if (folder / "outbox.sqlite3").exists()]
     assert len(both) <= 1, "two gateways never send one backlog"
     take_over(new, lambda _: nullcontext(), lambda: None)
@@ -276,23 +281,8 @@ def test_a_move_that_was_interrupted_can_be_taken_back(
     old, new = tmp_path / "old", tmp_path / "new"
     epoch = filled(old)
     leave_note(new, old)
-    steps = 0
-
-    def counted(real: Any) -> Any:
-        def step(*given: Any, **named: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps == cut:
-                raise CutError("cut")
-            return real(*given, **named)
-
-        return step
-
-    with monkeypatch.context() as patch:
-        for name in ("replace", "fsync", "unlink"):
-            patch.setattr(moving.os, name, counted(getattr(os, name)))
-        with suppress(NotMovedError):
-            start(new)
+    with cut_at(cut, monkeypatch, "replace", "fsync", "unlink"), suppress(NotMovedError):
+        start(new)
     start(old)
     assert box_of(old) == epoch
     assert not (new / "outbox.sqlite3").exists()

@@ -615,6 +615,8 @@ def test_an_outbox_of_many_years_is_mended_like_a_young_one(tmp_path: Path) -> N
         "UPDATE meta SET value = '' WHERE key = 'epoch'",
         "DELETE FROM meta WHERE key = 'dropped_rows'",
         "UPDATE meta SET value = 'g-9' WHERE key = 'gateway'",
+        "UPDATE meta SET value = '2' WHERE key = 'sequence'",
+        "PRAGMA user_version = 16777217",
         "UPDATE batches SET state = 4, sequence = 99 WHERE ordinal = 2",
     ],
 )
