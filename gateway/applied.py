@@ -88,7 +88,8 @@ class Differences:
             yield f"~ {entry}"
             yield from (f"    {_shown(key, pair)}" for key, pair in keys.items())
         for key, pair in self.hot.items():
-            yield f"~ {_shown(key, pair)}"
+            later = "  （县里应答后生效 / once the county answers there）" if key.startswith("uplink.") else ""
+            yield f"~ {_shown(key, pair)}{later}"
         for key, pair in self.restart.items():
             yield f"! {_shown(key, pair)}  （需重启 / needs a restart）"
 

@@ -276,8 +276,8 @@ def _needs_restart(found: Differences) -> Trouble:
     return Trouble(
         RESTART,
         "restart_needed",
-        f"以下改动重启后才生效：{keys}。其余改动已生效。",
-        f"these changes take effect with a restart: {keys}. All others are in force.",
+        f"以下改动重启后才生效：{keys}。其余改动不用重启。",
+        f"these changes take effect with a restart: {keys}. All others need none.",
         "请在合适的时候重启网关：systemctl restart plantpulse-gateway。",
         "Restart the gateway when it suits: systemctl restart plantpulse-gateway.",
     )
