@@ -71,11 +71,17 @@ class Failing:
         times += 1
         self._failures[batch.ordinal] = times, since
         is_half, is_proven = bool(batch.suspect_ns), self._taken > since
-        if is_proven and times >= (FAILS_FOR_GOOD if batch.rows <= 1 else 1 if is_half else FAILS_ALWAYS):
+        if is_proven and times >= self._enough(batch):
             return Step.REFUSED
         if is_half and times == 1:
             return Step.OTHER
         return Step.PERHAPS if times >= FAILS_ALWAYS else Step.LATER
+
+    def _enough(self, batch: Pending) -> int:
+        """Failures after which a batch is to blame, if the county takes others."""
+        if not batch.suspect_ns:
+            return FAILS_ALWAYS
+        return FAILS_FOR_GOOD if batch.rows <= 1 and not self.is_hopeless(batch) else 1
 
     def fails_announcing(self) -> bool:
         """The county failed at announcements: whether again and again, and while it takes batches."""

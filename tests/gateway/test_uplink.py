@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from collectors.model import Trouble
+from gateway import failing
 from gateway.config import PlantConfig
 from gateway.outbox import Outbox, OutboxThread
 from gateway.outbox.store import MAX_UNPROVEN_PIECES
@@ -310,10 +311,12 @@ async def test_while_the_county_fails_at_everything_a_batch_is_cut_into_few_piec
         assert len(county.rows) == 299 + 4 * 2
 
 
+@pytest.mark.parametrize("pieces", [failing.MAX_REFUSALS, 8])
 async def test_a_batch_of_which_the_county_takes_no_row_keeps_nothing_waiting(
-    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    county: CountyStub, plant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
     quick(monkeypatch)
+    monkeypatch.setattr(failing, "MAX_REFUSALS", pieces)
     async with rig_for(plant(county.url), tmp_path) as rig:
         county.poison = lambda records: 500 if (records.quantity == POISON).any() else 0
         refs, records = batch(2, rows=40)
@@ -326,7 +329,9 @@ async def test_a_batch_of_which_the_county_takes_no_row_keeps_nothing_waiting(
                 if rig.uplink.poisoned == 40:
                     break
             await until(lambda: _drained(rig))
+        depth = await rig.thread.call(rig.thread.outbox.depth)
         assert rig.uplink.poisoned == 40
+        assert (depth.poisoned == 40) == (pieces > 40), "beyond its pieces a batch is not cut any further"
         assert county.doubled == []
 
 
